@@ -1,0 +1,82 @@
+/*
+ * The store: makes submissions durable.
+ *
+ * HTTP workers (and nobody else) call store_submit; one committer thread owns
+ * the PostgreSQL connection. Group commit: whatever has been submitted while
+ * the committer was busy is its next batch (up to metrics_batch_size rows), so
+ * an idle store commits at once and a busy one commits in large batches; there
+ * is no timer.
+ *
+ * Results are final before done() is called: a submission is durable (COMMIT
+ * has been acknowledged, synchronous_commit on) or it is not.
+ */
+#ifndef GATEWAY_STORE_H
+#define GATEWAY_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "gateway/event.h"
+
+struct settings;				/* settings.h */
+struct store;
+
+enum submission_result
+{
+	SUBMISSION_PENDING = 0,
+	SUBMISSION_STORED,			/* every event has its outcome */
+	SUBMISSION_UNAVAILABLE		/* nothing is known to be stored: 503, retry */
+};
+
+/*
+ * The events of one HTTP request. Owned by the request; the store borrows it
+ * from store_submit until it calls done, which is its last touch.
+ */
+struct submission
+{
+	struct event *events;
+	size_t		nevents;
+	size_t		nbytes;			/* memory it holds, for the in-flight limit */
+	enum submission_result result;
+	int			retry_after_s;	/* for SUBMISSION_UNAVAILABLE */
+	/* called once, from the committer's thread, must not block */
+	void		(*done) (struct submission *);
+	void	   *owner;			/* the submitter's */
+	struct submission *next;	/* the store's */
+};
+
+enum store_submit_result
+{
+	STORE_SUBMITTED,			/* done will be called */
+	STORE_FULL,					/* in-flight limit or queue length reached: 503 */
+	STORE_CLOSED				/* draining or not connected and nowhere to keep it: 503 */
+};
+
+/* What decoders must know that only the database says. */
+struct store_facts
+{
+	bool		known;			/* false until the first connection */
+	int64_t		retention_us;	/* events older than this are refused; 0: no limit */
+	uint8_t		hash_secret[64];
+	size_t		hash_secret_len;
+};
+
+/* Starts the committer. It connects by itself, for ever, with back-off. NULL
+ * and a logged reason when out of memory or threads. */
+struct store *store_open(const struct settings *settings);
+enum store_submit_result store_submit(struct store *s, struct submission *sub)
+	__attribute__((warn_unused_result));
+/* A copy of the current facts; cheap; any thread. */
+void		store_get_facts(struct store *s, struct store_facts *facts);
+/* True while events can be made durable. state gets a short word for /readyz. */
+bool		store_ready(struct store *s, const char **state);
+/* Seconds a client should wait before trying again (from the real back-off). */
+int			store_retry_after_s(struct store *s);
+/* No more submissions; commits what is queued for at most deadline_ms, then
+ * finishes the rest as SUBMISSION_UNAVAILABLE; joins the thread. */
+void		store_close(struct store *s, int deadline_ms);
+/* Frees it, after store_close and when nobody can call it any more. */
+void		store_free(struct store *s);
+
+#endif
