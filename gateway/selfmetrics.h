@@ -1,0 +1,91 @@
+/*
+ * What the gateway counts about itself: served by /metrics/prometheus even
+ * while the database is away. One table; a value is an atomic that any thread
+ * adds to. Every limit, drop and error has its counter here.
+ */
+#ifndef GATEWAY_SELFMETRICS_H
+#define GATEWAY_SELFMETRICS_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * SELF_COUNTERS(C): C(symbol, family, labels, help). Rows of one family stand
+ * together; labels is exposition text without braces.
+ */
+#define SELF_COUNTERS(C) \
+	C(EVENTS_ACCEPTED, "ccproxy_gateway_events_total", "outcome=\"accepted\"", "Events received, by what became of them.") \
+	C(EVENTS_DUPLICATE, "ccproxy_gateway_events_total", "outcome=\"duplicate\"", "") \
+	C(EVENTS_REJECTED, "ccproxy_gateway_events_total", "outcome=\"rejected\"", "") \
+	C(EVENTS_DROPPED, "ccproxy_gateway_events_total", "outcome=\"not_stored\"", "") \
+	C(INGEST_BODY_BYTES, "ccproxy_gateway_ingest_body_bytes_total", "", "Bytes of event bodies received.") \
+	C(REFUSED_FULL, "ccproxy_gateway_refused_total", "reason=\"full\"", "Requests refused, by reason.") \
+	C(REFUSED_CLOSED, "ccproxy_gateway_refused_total", "reason=\"unavailable\"", "") \
+	C(REFUSED_DEADLINE, "ccproxy_gateway_refused_total", "reason=\"deadline\"", "") \
+	C(REFUSED_DRAINING, "ccproxy_gateway_refused_total", "reason=\"draining\"", "") \
+	C(REFUSED_TOO_LARGE, "ccproxy_gateway_refused_total", "reason=\"too_large\"", "") \
+	C(REFUSED_AUTH, "ccproxy_gateway_refused_total", "reason=\"auth\"", "") \
+	C(REFUSED_HOST, "ccproxy_gateway_refused_total", "reason=\"host_or_origin\"", "") \
+	C(REFUSED_MEMORY, "ccproxy_gateway_refused_total", "reason=\"memory\"", "") \
+	C(CONNECTIONS_OPENED, "ccproxy_gateway_connections_total", "", "Client connections accepted.") \
+	C(TIMEOUT_HEADER, "ccproxy_gateway_timeouts_total", "phase=\"header\"", "Connections closed for being too slow, by phase.") \
+	C(TIMEOUT_BODY, "ccproxy_gateway_timeouts_total", "phase=\"body\"", "") \
+	C(READ_QUERIES, "ccproxy_gateway_read_queries_total", "outcome=\"ok\"", "Queries for readers, by outcome.") \
+	C(READ_ERRORS, "ccproxy_gateway_read_queries_total", "outcome=\"error\"", "") \
+	C(READ_UNAVAILABLE, "ccproxy_gateway_read_queries_total", "outcome=\"unavailable\"", "") \
+	C(STORE_BATCHES, "ccproxy_gateway_batches_total", "outcome=\"committed\"", "Batches of events, by outcome.") \
+	C(STORE_BATCHES_FAILED, "ccproxy_gateway_batches_total", "outcome=\"failed\"", "") \
+	C(STORE_BATCHES_STAGED, "ccproxy_gateway_batches_staged_total", "", "Batches that went through the staging path.") \
+	C(STORE_RETRIES, "ccproxy_gateway_batch_retries_total", "", "Batches tried again after a transient error.") \
+	C(STORE_CONNECTS, "ccproxy_gateway_pg_connects_total", "outcome=\"ok\"", "Attempts to connect for writing, by outcome.") \
+	C(STORE_CONNECT_FAILURES, "ccproxy_gateway_pg_connects_total", "outcome=\"failed\"", "") \
+	C(LOG_WARNINGS, "ccproxy_gateway_log_lines_total", "level=\"warning\"", "Log lines by level, left-out ones included.") \
+	C(LOG_ERRORS, "ccproxy_gateway_log_lines_total", "level=\"error\"", "")
+
+/* SELF_GAUGES(G): G(symbol, family, help) */
+#define SELF_GAUGES(G) \
+	G(CONNECTIONS, "ccproxy_gateway_connections", "Client connections open.") \
+	G(REQUESTS_WAITING, "ccproxy_gateway_requests_waiting", "Requests waiting for the database.") \
+	G(PG_UP, "ccproxy_gateway_pg_up", "1 while the writer is connected to PostgreSQL.") \
+	G(QUEUE_REQUESTS, "ccproxy_gateway_queue_requests", "Requests whose events wait to be stored.") \
+	G(QUEUE_BYTES, "ccproxy_gateway_queue_bytes", "Memory of the requests whose events wait to be stored.")
+
+/* SELF_HISTOGRAMS(H): H(symbol, family, help); seconds */
+#define SELF_HISTOGRAMS(H) \
+	H(INGEST_SECONDS, "ccproxy_gateway_ingest_seconds", "Time from a complete body to its answer.") \
+	H(COMMIT_SECONDS, "ccproxy_gateway_commit_seconds", "Time of one batch from its first statement to its COMMIT.")
+
+#define SELF_COUNTER_ENUM(symbol, family, labels, help) METRIC_##symbol,
+#define SELF_GAUGE_ENUM(symbol, family, help) METRIC_##symbol,
+enum self_counter
+{
+	SELF_COUNTERS(SELF_COUNTER_ENUM)
+	SELF_COUNTERS_NUMBER
+};
+enum self_gauge
+{
+	SELF_GAUGES(SELF_GAUGE_ENUM)
+	SELF_GAUGES_NUMBER
+};
+enum self_histogram
+{
+	SELF_HISTOGRAMS(SELF_GAUGE_ENUM)
+	SELF_HISTOGRAMS_NUMBER
+};
+
+void		metric_add(enum self_counter counter, uint64_t n);
+uint64_t	metric_get(enum self_counter counter);
+void		metric_set(enum self_gauge gauge, int64_t value);
+void		metric_change(enum self_gauge gauge, int64_t delta);
+int64_t		metric_gauge(enum self_gauge gauge);
+void		metric_observe_us(enum self_histogram histogram, int64_t us);
+/* One finished request: by route name (static text) and status. */
+#define METRIC_STATUS_CLASSES 6
+void		metric_request(unsigned route, int status);
+
+struct exposition;				/* exposition.h */
+/* Writes all families. */
+void		selfmetrics_write(struct exposition *x);
+
+#endif

@@ -1,0 +1,186 @@
+/*
+ * Settings: one table, four origins.
+ *
+ * A value comes from the first of: flag (--metrics-db-url X or
+ * --metrics-db-url=X), environment (CCPROXY_METRICS_DB_URL), file (--config
+ * FILE, lines "key = value"), default. SETTINGS below is the only list: the
+ * struct, the flags, the environment names, the file's keys, --help and
+ * --print-config all come from it.
+ *
+ * settings_load runs in main before any thread exists; afterwards the struct
+ * is read-only and any thread may read it.
+ */
+#ifndef GATEWAY_SETTINGS_H
+#define GATEWAY_SETTINGS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/*
+ * Types:
+ *	TEXT		const char *, never NULL
+ *	FLAG		bool: true/false, on/off, yes/no, 1/0
+ *	COUNT		int64_t, min..max
+ *	BYTES		int64_t, min..max; suffix KiB, MiB, GiB (also kB, MB, GB: the same)
+ *	MILLIS		int64_t milliseconds, min..max; suffix ms, s, min, h; bare is ms
+ *	SECONDS		int64_t milliseconds, min..max (of ms); as MILLIS, bare is seconds
+ * SECRET: shown redacted (passwords only, where it is a connection string).
+ *
+ * S(type, field, key, default, min, max, secret, help)
+ * The flag is --key with - for _, the environment variable CCPROXY_KEY.
+ */
+#define SETTINGS_KiB	1024LL
+#define SETTINGS_MiB	(1024LL * 1024)
+#define SETTINGS_GiB	(1024LL * 1024 * 1024)
+
+#define SETTINGS(S) \
+	S(TEXT, listen, "listen", "127.0.0.1:8787", 0, 0, false, \
+	  "address and port to listen on; beyond loopback both token files are required") \
+	S(TEXT, allowed_hosts, "allowed_hosts", "", 0, 0, false, \
+	  "further names, comma-separated, that a request's Host may carry (a proxy in front)") \
+	S(FLAG, metrics_enabled, "metrics_enabled", "true", 0, 0, false, \
+	  "false: events are answered 200 with \"stored\": false and dropped") \
+	S(TEXT, metrics_storage, "metrics_storage", "postgres", 0, 0, false, \
+	  "where events go: postgres") \
+	S(TEXT, metrics_db_url, "metrics_db_url", "", 0, 0, true, \
+	  "PostgreSQL connection: postgres://user@host/db or a libpq connection string") \
+	S(COUNT, metrics_retention_days, "metrics_retention_days", "0", 0, 36500, false, \
+	  "0: leave the retention in the database as it is") \
+	S(FLAG, prometheus_enabled, "prometheus_enabled", "true", 0, 0, false, \
+	  "serve /metrics/prometheus") \
+	S(FLAG, dashboard_enabled, "dashboard_enabled", "true", 0, 0, false, \
+	  "serve /metrics/dashboard") \
+	S(COUNT, metrics_batch_size, "metrics_batch_size", "10000", 1, 1000000, false, \
+	  "most events in one transaction") \
+	S(SECONDS, metrics_flush_interval_ms, "metrics_flush_interval", "10s", 100, 3600000, false, \
+	  "longest an event waits for PostgreSQL before it goes elsewhere or is refused; never a delay") \
+	S(BYTES, max_body_bytes, "max_body_bytes", "20MiB", 1024, SETTINGS_GiB, false, \
+	  "largest request body, after decompression") \
+	S(BYTES, max_event_bytes, "max_event_bytes", "1MiB", 256, 64 * SETTINGS_MiB, false, \
+	  "largest single event") \
+	S(COUNT, max_events_per_request, "max_events_per_request", "10000", 1, 1000000, false, \
+	  "most events in one request") \
+	S(COUNT, max_connections, "max_connections", "960", 1, 30000, false, \
+	  "most client connections at a time") \
+	S(COUNT, workers, "workers", "0", 0, 256, false, \
+	  "HTTP threads; 0: as many as max_connections needs") \
+	S(SECONDS, header_timeout_ms, "header_timeout_s", "10", 100, 3600000, false, \
+	  "a request's headers must be complete within this") \
+	S(SECONDS, body_timeout_ms, "body_timeout_s", "60", 100, 3600000, false, \
+	  "a request's body must be complete within this") \
+	S(SECONDS, idle_timeout_ms, "idle_timeout_s", "60", 1000, 3600000, false, \
+	  "an idle keep-alive connection is closed after this") \
+	S(SECONDS, request_deadline_ms, "request_deadline_s", "30", 100, 3600000, false, \
+	  "a request that waits longer for the database is answered 503") \
+	S(SECONDS, shutdown_deadline_ms, "shutdown_deadline_s", "20", 0, 3600000, false, \
+	  "SIGTERM: longest time to finish what has been received") \
+	S(BYTES, inflight_bytes, "inflight_bytes", "256MiB", SETTINGS_MiB, 1024 * SETTINGS_GiB, false, \
+	  "memory for requests not yet answered; beyond it 503") \
+	S(COUNT, queue_requests, "queue_requests", "8192", 1, 1000000, false, \
+	  "requests waiting to be stored; beyond it 503") \
+	S(COUNT, read_connections, "read_connections", "2", 1, 64, false, \
+	  "database connections for reading") \
+	S(COUNT, read_queue, "read_queue", "256", 1, 100000, false, \
+	  "reads waiting for a connection; beyond it 503") \
+	S(MILLIS, statement_timeout_ms, "statement_timeout_ms", "10000", 10, 3600000, false, \
+	  "longest a reading query may run") \
+	S(TEXT, ingest_token_file, "ingest_token_file", "", 0, 0, false, \
+	  "file of tokens, one per line, that may post events; none: no token needed (loopback only)") \
+	S(TEXT, read_token_file, "read_token_file", "", 0, 0, false, \
+	  "file of tokens, one per line, that may read; none: no token needed (loopback only)") \
+	S(FLAG, hash_user_ids, "hash_user_ids", "false", 0, 0, false, \
+	  "store a keyed hash of user_id instead of it") \
+	S(FLAG, drop_client_ip, "drop_client_ip", "false", 0, 0, false, \
+	  "do not store client_ip") \
+	S(FLAG, drop_user_agent, "drop_user_agent", "false", 0, 0, false, \
+	  "do not store user_agent") \
+	S(FLAG, drop_error_message, "drop_error_message", "false", 0, 0, false, \
+	  "do not store error_message") \
+	S(TEXT, log_level, "log_level", "info", 0, 0, false, \
+	  "debug, info, warning or error")
+
+#define SETTINGS_C_TYPE_TEXT	const char *
+#define SETTINGS_C_TYPE_FLAG	bool
+#define SETTINGS_C_TYPE_COUNT	int64_t
+#define SETTINGS_C_TYPE_BYTES	int64_t
+#define SETTINGS_C_TYPE_MILLIS	int64_t
+#define SETTINGS_C_TYPE_SECONDS	int64_t
+
+#define SETTINGS_FIELD(type, field, key, dflt, min, max, secret, help) \
+	SETTINGS_C_TYPE_##type field;
+
+enum setting_origin
+{
+	ORIGIN_DEFAULT = 0,
+	ORIGIN_FILE,
+	ORIGIN_ENVIRONMENT,
+	ORIGIN_FLAG
+};
+
+#define SETTINGS_INDEX(type, field, key, dflt, min, max, secret, help) SETTING_##field,
+enum setting_index
+{
+	SETTINGS(SETTINGS_INDEX)
+	SETTINGS_NUMBER
+};
+
+struct settings
+{
+	SETTINGS(SETTINGS_FIELD)
+
+	uint8_t		origin[SETTINGS_NUMBER];	/* enum setting_origin */
+	/* from listen */
+	char		listen_host[256];
+	uint16_t	listen_port;
+	bool		listen_loopback;
+	/* what settings_free gives back */
+	char	   *owned[SETTINGS_NUMBER];
+};
+
+/* What the command line asks for besides settings. */
+enum settings_action
+{
+	ACTION_RUN,
+	ACTION_HELP,
+	ACTION_VERSION,
+	ACTION_CHECK_CONFIG,
+	ACTION_PRINT_CONFIG
+};
+
+struct settings_input
+{
+	int			argc;
+	char	  **argv;
+	char	  **envp;			/* as environ */
+};
+
+#define SETTINGS_ERROR_SIZE 512
+
+/*
+ * Fills s. On failure returns false with one line in error; s needs
+ * settings_free in either case.
+ */
+bool		settings_load(struct settings *s, const struct settings_input *in,
+						  enum settings_action *action, char error[SETTINGS_ERROR_SIZE])
+			__attribute__((warn_unused_result));
+/* The text of a configuration file, into s, as ORIGIN_FILE; name is for errors. Pure. */
+bool		settings_parse_file(struct settings *s, const char *text, size_t len,
+								const char *name, char error[SETTINGS_ERROR_SIZE])
+			__attribute__((warn_unused_result));
+/* Sets every field to its default. */
+void		settings_defaults(struct settings *s);
+/* Looks at the values together; fills listen_*. */
+bool		settings_check(struct settings *s, char error[SETTINGS_ERROR_SIZE])
+			__attribute__((warn_unused_result));
+void		settings_free(struct settings *s);
+void		settings_print_help(FILE *out, const char *program);
+/* Every setting with its value (secrets redacted) and its origin. */
+void		settings_print(FILE *out, const struct settings *s);
+/* Copies a connection string with every password replaced by ***. Pure. */
+void		settings_redact_url(const char *url, char *out, size_t size);
+
+#define GATEWAY_VERSION "0.1.0"
+
+#endif
