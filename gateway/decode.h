@@ -32,6 +32,13 @@ struct decode_options
 	int64_t		now_us;			/* time of receipt, Unix epoch, microseconds */
 	size_t		max_events;		/* more than this: DECODE_TOO_MANY */
 	size_t		max_event_bytes;	/* a longer event is refused by index */
+	/* what is private never leaves the decoder */
+	bool		hash_user_ids;
+	bool		drop_client_ip;
+	bool		drop_user_agent;
+	bool		drop_error_message;
+	/* for the differential fuzz target: take every text from cJSON */
+	bool		always_cjson;
 };
 
 enum decode_status

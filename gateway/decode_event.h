@@ -1,0 +1,62 @@
+/*
+ * One checked JSON object to one event: the typed getters, driven by the table
+ * in extension/event_fields.h. Used by decode.c only.
+ *
+ * A decoder lives on the stack of one decode_events() call; what it remembers
+ * between events (key order, hashes, the price match) only saves work.
+ */
+#ifndef GATEWAY_DECODE_EVENT_H
+#define GATEWAY_DECODE_EVENT_H
+
+#include "gateway/decode.h"
+#include "gateway/json_check.h"
+#include "gateway/keyhash.h"
+
+#define EVENT_MAX_MEMBERS		256		/* fields in one event, known or not */
+#define EVENT_NAME_BYTES		64		/* of a field's name in an answer */
+#define KEYHASH_CACHE_SIZE		8
+
+struct keyhash_cached
+{
+	const char *text;			/* in the body or the arena */
+	uint32_t	len;
+	char		hex[KEYHASH_HEX_CHARS];
+};
+
+struct event_decoder
+{
+	struct arena *arena;
+	const struct decode_options *options;
+	struct decode_result *result;	/* for ignored names */
+	char	   *body;
+	struct json_member members[EVENT_MAX_MEMBERS];
+	uint8_t		expected[EVENT_MAX_MEMBERS];	/* key of each place last time */
+	struct keyhash_cached hashes[KEYHASH_CACHE_SIZE];
+	unsigned	nhashes;		/* ever made */
+};
+
+enum decode_event_status
+{
+	DECODE_EVENT_OK,
+	DECODE_EVENT_REFUSED,		/* field and reason are set */
+	DECODE_EVENT_NO_MEMORY
+};
+
+/* What became of one object. */
+struct decoded_event
+{
+	enum decode_event_status status;
+	bool		made_id;		/* event->request_id was made here */
+	bool		ahead;			/* its time was replaced by that of receipt */
+	const char *made_id_text;	/* terminated copy, when made_id */
+	const char *field;
+	const char *reason;
+};
+
+void		event_decoder_init(struct event_decoder *d, struct arena *arena, char *body,
+							   const struct decode_options *options, struct decode_result *result);
+/* scan is of one value, made with d->members; event->index is the caller's. */
+void		decode_event(struct event_decoder *d, struct json_scan *scan, struct event *event,
+						 struct decoded_event *out);
+
+#endif
