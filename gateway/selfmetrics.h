@@ -74,15 +74,27 @@ enum self_histogram
 	SELF_HISTOGRAMS_NUMBER
 };
 
+/* SELF_ROUTES(R): R(symbol, name) */
+#define SELF_ROUTES(R) \
+	R(OTHER, "other") R(EVENTS, "events") R(STATS, "stats") R(REQUEST, "request") \
+	R(PROMETHEUS, "prometheus") R(DASHBOARD, "dashboard") R(STATIC, "static") \
+	R(LIVEZ, "livez") R(READYZ, "readyz")
+
+#define SELF_ROUTE_ENUM(symbol, name) METRIC_ROUTE_##symbol,
+enum metric_route
+{
+	SELF_ROUTES(SELF_ROUTE_ENUM)
+	METRIC_ROUTES
+};
+
 void		metric_add(enum self_counter counter, uint64_t n);
 uint64_t	metric_get(enum self_counter counter);
 void		metric_set(enum self_gauge gauge, int64_t value);
 void		metric_change(enum self_gauge gauge, int64_t delta);
 int64_t		metric_gauge(enum self_gauge gauge);
 void		metric_observe_us(enum self_histogram histogram, int64_t us);
-/* One finished request: by route name (static text) and status. */
-#define METRIC_STATUS_CLASSES 6
-void		metric_request(unsigned route, int status);
+/* One answered request. */
+void		metric_request(enum metric_route route, int status);
 
 struct exposition;				/* exposition.h */
 /* Writes all families. */

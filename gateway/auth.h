@@ -1,0 +1,59 @@
+/*
+ * Who may: bearer tokens, and the checks that keep a browser from being used
+ * against a loopback gateway (Host and Origin).
+ *
+ * Tokens are kept as SHA-256 and compared in constant time, each with every
+ * one, so that neither the time nor the length of a wrong token tells anything.
+ * auth_reload swaps them while workers look: any thread may call auth_check.
+ */
+#ifndef GATEWAY_AUTH_H
+#define GATEWAY_AUTH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "gateway/settings.h"
+
+enum auth_scope
+{
+	AUTH_OPEN,					/* needs no token */
+	AUTH_INGEST,
+	AUTH_READ
+};
+
+enum auth_result
+{
+	AUTH_ALLOWED,
+	AUTH_MISSING,				/* 401: no token, or one nobody knows */
+	AUTH_WRONG_SCOPE			/* 403: a token for the other scope */
+};
+
+struct auth;
+
+/* Reads the token files. NULL with one line in error. */
+struct auth *auth_open(const struct settings *settings, char error[SETTINGS_ERROR_SIZE])
+			__attribute__((warn_unused_result));
+/* Reads them again; keeps the old ones on failure. */
+bool		auth_reload(struct auth *a, const struct settings *settings, char error[SETTINGS_ERROR_SIZE])
+			__attribute__((warn_unused_result));
+void		auth_free(struct auth *a);
+
+/* authorization: the header's value or NULL. */
+enum auth_result auth_check(struct auth *a, enum auth_scope scope, const char *authorization);
+/* True when the scope has tokens at all. */
+bool		auth_required(struct auth *a, enum auth_scope scope);
+
+/*
+ * Is this Host header one of ours? Without tokens only loopback names, the
+ * address listened on and allowed_hosts are (a foreign name that resolves to
+ * 127.0.0.1 is how a web page would reach us). Pure.
+ */
+bool		auth_host_allowed(const struct settings *settings, bool has_tokens, const char *host);
+/* Is this Origin (NULL: none) that of the host itself? Pure. */
+bool		auth_origin_allowed(const char *origin, const char *host);
+/* Takes a token file apart: calls add for each token; false when add does or
+ * there is a line that cannot be a token. Pure. */
+bool		auth_parse_tokens(const char *text, size_t len,
+							  bool (*add) (void *, const char *, size_t), void *context);
+
+#endif

@@ -1,0 +1,253 @@
+/*
+ * Prometheus text (exposition.h). Pure; the fuzz target
+ * test/fuzz/gateway_exposition.c reads back what this writes.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gateway/exposition.h"
+
+void
+exposition_init(struct exposition *x)
+{
+	text_init(&x->text);
+}
+
+void
+exposition_free(struct exposition *x)
+{
+	text_free(&x->text);
+}
+
+void
+exposition_family(struct exposition *x, const char *family, const char *type, const char *help)
+{
+	text_printf(&x->text, "# HELP %s %s\n# TYPE %s %s\n", family, help, family, type);
+}
+
+void
+exposition_escape(struct text *out, const char *value)
+{
+	size_t		left = strlen(value);
+	size_t		taken = 0;
+
+	while (left > 0)
+	{
+		size_t		n = utf8_length((const unsigned char *) value, left);
+		size_t		step = n ? n : 1;
+
+		if (taken + step > EXPOSITION_LABEL_BYTES)
+			break;
+		if (n == 0)
+			text_puts(out, "\xef\xbf\xbd");
+		else if (*value == '\\')
+			text_puts(out, "\\\\");
+		else if (*value == '"')
+			text_puts(out, "\\\"");
+		else if (*value == '\n')
+			text_puts(out, "\\n");
+		else
+			text_append(out, value, n);
+		value += step;
+		left -= step;
+		taken += step;
+	}
+}
+
+void
+exposition_sample(struct exposition *x, const char *family, const char *suffix,
+				  const struct exposition_label *labels, size_t nlabels,
+				  const char *le, const char *value)
+{
+	struct text *t = &x->text;
+
+	text_puts(t, family);
+	text_puts(t, suffix);
+	if (nlabels > 0 || le)
+	{
+		text_putc(t, '{');
+		for (size_t i = 0; i < nlabels; i++)
+		{
+			if (i > 0)
+				text_putc(t, ',');
+			text_puts(t, labels[i].name);
+			text_puts(t, "=\"");
+			exposition_escape(t, labels[i].value);
+			text_putc(t, '"');
+		}
+		if (le)
+			text_printf(t, "%sle=\"%s\"", nlabels > 0 ? "," : "", le);
+		text_putc(t, '}');
+	}
+	text_putc(t, ' ');
+	text_puts(t, value);
+	text_putc(t, '\n');
+}
+
+void
+exposition_sample_raw(struct exposition *x, const char *family, const char *suffix,
+					  const char *labels, const char *value)
+{
+	text_printf(&x->text, labels[0] ? "%s%s{%s} %s\n" : "%s%s%s %s\n", family, suffix, labels, value);
+}
+
+void
+exposition_number(char out[EXPOSITION_NUMBER_BYTES], double value)
+{
+	if (isnan(value))
+		strcpy(out, "NaN");
+	else if (isinf(value))
+		strcpy(out, value > 0 ? "+Inf" : "-Inf");
+	else if (value == floor(value) && fabs(value) < 9007199254740992.0)
+		snprintf(out, EXPOSITION_NUMBER_BYTES, "%.0f", value);
+	else
+	{
+		for (int precision = 15; precision <= 17; precision++)
+		{
+			snprintf(out, EXPOSITION_NUMBER_BYTES, "%.*g", precision, value);
+			if (strtod(out, NULL) == value)
+				break;
+		}
+	}
+}
+
+/* ------------------------------------------------------------- traffic */
+
+enum traffic_value
+{
+	VALUE_COUNTER,				/* count is the value */
+	VALUE_HISTOGRAM
+};
+
+struct traffic_family
+{
+	const char *name;			/* in the database */
+	const char *family;
+	const char *help;
+	enum traffic_value value;
+	int			nlabels;
+	const char *labels[TRAFFIC_LABELS_MAX];
+};
+
+static const struct traffic_family families[TRAFFIC_FAMILIES] = {
+	{"requests", "ccproxy_requests_total", "LLM requests finished.", VALUE_COUNTER,
+	4, {"method", "endpoint_type", "status_code", "model"}},
+	{"response_time", "ccproxy_response_time_seconds", "Response time of LLM requests.", VALUE_HISTOGRAM,
+	3, {"method", "endpoint_type", "model"}},
+	{"tokens", "ccproxy_tokens_total", "Tokens used.", VALUE_COUNTER,
+	2, {"model", "token_type"}},
+	{"cost", "ccproxy_cost_dollars_total", "Cost in US dollars.", VALUE_COUNTER,
+	2, {"model", "user_id"}},
+	{"errors", "ccproxy_errors_total", "LLM requests that failed.", VALUE_COUNTER,
+	2, {"error_type", "endpoint_type"}},
+};
+
+static const char *const bounds[TRAFFIC_BOUNDS] = {
+	"0.01", "0.05", "0.1", "0.5", "1.0", "2.5", "5.0", "10.0",
+	"30.0", "60.0", "120.0", "300.0", "600.0"
+};
+
+int
+traffic_family_find(const char *name)
+{
+	for (int i = 0; i < TRAFFIC_FAMILIES; i++)
+		if (strcmp(families[i].name, name) == 0)
+			return i;
+	return -1;
+}
+
+int
+traffic_family_labels(int family)
+{
+	return families[family].nlabels;
+}
+
+bool
+traffic_family_is_histogram(int family)
+{
+	return families[family].value == VALUE_HISTOGRAM;
+}
+
+static int
+compare_samples(const void *a, const void *b)
+{
+	const struct traffic_sample *l = a;
+	const struct traffic_sample *r = b;
+
+	if (l->family != r->family)
+		return l->family - r->family;
+	for (int i = 0; i < families[l->family].nlabels; i++)
+	{
+		int			c = strcmp(l->labels[i], r->labels[i]);
+
+		if (c != 0)
+			return c;
+	}
+	return 0;
+}
+
+static void
+write_histogram(struct exposition *x, const struct traffic_family *f,
+				const struct exposition_label *labels, const struct traffic_sample *s)
+{
+	char		number[EXPOSITION_NUMBER_BYTES];
+	char		count[EXPOSITION_NUMBER_BYTES];
+	size_t		n = (size_t) f->nlabels;
+
+	for (int i = 0; i < TRAFFIC_BOUNDS; i++)
+	{
+		exposition_number(number, s->buckets[i]);
+		exposition_sample(x, f->family, "_bucket", labels, n, bounds[i], number);
+	}
+	exposition_number(count, s->count);
+	exposition_sample(x, f->family, "_bucket", labels, n, "+Inf", count);
+	exposition_number(number, s->sum);
+	exposition_sample(x, f->family, "_sum", labels, n, NULL, number);
+	exposition_sample(x, f->family, "_count", labels, n, NULL, count);
+}
+
+void
+traffic_write(struct exposition *x, struct traffic_sample *samples, size_t n)
+{
+	int			open = -1;
+
+	for (size_t i = 0; i < n; i++)
+	{
+		const struct traffic_family *f = &families[samples[i].family];
+
+		for (int k = 0; k < f->nlabels; k++)
+			if (samples[i].labels[k] == NULL || samples[i].labels[k][0] == '\0')
+				samples[i].labels[k] = strcmp(f->labels[k], "user_id") == 0 ? "anonymous" : "unknown";
+	}
+	if (n > 0)
+		qsort(samples, n, sizeof(*samples), compare_samples);
+	for (size_t i = 0; i < n;)
+	{
+		struct traffic_sample s = samples[i];
+		const struct traffic_family *f = &families[s.family];
+		struct exposition_label labels[TRAFFIC_LABELS_MAX];
+		char		number[EXPOSITION_NUMBER_BYTES];
+
+		for (i++; i < n && compare_samples(&s, &samples[i]) == 0; i++)
+		{
+			s.sum += samples[i].sum;
+			s.count += samples[i].count;
+			for (int k = 0; k < TRAFFIC_BOUNDS; k++)
+				s.buckets[k] += samples[i].buckets[k];
+		}
+		for (int k = 0; k < f->nlabels; k++)
+			labels[k] = (struct exposition_label) {f->labels[k], s.labels[k]};
+		if (s.family != open)
+			exposition_family(x, f->family, f->value == VALUE_HISTOGRAM ? "histogram" : "counter", f->help);
+		open = s.family;
+		if (f->value == VALUE_HISTOGRAM)
+			write_histogram(x, f, labels, &s);
+		else
+		{
+			exposition_number(number, s.count);
+			exposition_sample(x, f->family, "", labels, (size_t) f->nlabels, NULL, number);
+		}
+	}
+}

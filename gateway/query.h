@@ -1,0 +1,70 @@
+/*
+ * Request targets and their query strings: percent-decoding, and the meaning of
+ * the parameters of the reading routes. Pure: bytes in, a struct or an error
+ * that names the parameter out; all memory is the arena's. Any thread.
+ */
+#ifndef GATEWAY_QUERY_H
+#define GATEWAY_QUERY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "gateway/arena.h"
+
+#define QUERY_MAX_PARAMETERS 64
+#define QUERY_MAX_VALUES 100	/* of one filter */
+
+struct query_parameter
+{
+	const char *name;
+	const char *value;
+};
+
+/* "/metrics/api/stats?period=24h", decoded: valid UTF-8 without NUL. */
+struct target
+{
+	const char *path;
+	size_t		nparameters;
+	struct query_parameter parameters[QUERY_MAX_PARAMETERS];
+};
+
+enum query_status
+{
+	QUERY_OK,
+	QUERY_BAD,					/* 400; see query_error */
+	QUERY_NO_MEMORY
+};
+
+/* What is wrong: the answer of a 400. */
+struct query_error
+{
+	const char *parameter;		/* "" when it is the target as a whole */
+	const char *message;		/* static, one sentence */
+	const char *allowed;		/* static, "" when there is nothing to list */
+};
+
+enum query_status target_parse(struct arena *arena, const char *raw, struct target *target,
+							   struct query_error *error)
+			__attribute__((warn_unused_result));
+
+/* /metrics/api/stats */
+struct stats_query
+{
+	const char *period;			/* NULL when from and to were given */
+	const char *group_by;		/* NULL: everything in one row */
+	const char *time_zone;		/* "UTC" when not given */
+	int64_t		from_us;		/* Unix epoch */
+	int64_t		to_us;
+	const char *filters;		/* JSON object: {"model": ["a", "b"]} */
+};
+
+enum query_status stats_query_parse(struct arena *arena, const struct target *target, int64_t now_us,
+									struct stats_query *query, struct query_error *error)
+			__attribute__((warn_unused_result));
+
+/* "2025-01-31T12:00:00.000000Z" */
+#define QUERY_TIME_BYTES 40
+void		query_format_time(char out[QUERY_TIME_BYTES], int64_t us);
+
+#endif

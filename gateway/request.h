@@ -1,0 +1,177 @@
+/*
+ * One HTTP request: from its request line to its last byte answered.
+ *
+ * Made by the worker that reads the request line, freed after the answer has
+ * been sent or the connection has gone. A request that has to wait (for a
+ * COMMIT, for a query) is suspended:
+ *
+ *	worker:		handle() returns REQUEST_WAIT; the connection is suspended first,
+ *				then publish() hands the request to the store or a reader;
+ *	completer:	calls request_complete once, as its last touch;
+ *	watchdog:	calls request_expire when the deadline has passed;
+ *	worker:		whoever of the two came first has resumed the connection; the
+ *				worker calls finish() and sends the answer.
+ *
+ * An expired request still belongs to the completer as well: whoever lets go
+ * last frees it.
+ */
+#ifndef GATEWAY_REQUEST_H
+#define GATEWAY_REQUEST_H
+
+#include <microhttpd.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <zlib.h>
+
+#include "gateway/arena.h"
+#include "gateway/auth.h"
+#include "gateway/decode.h"
+#include "gateway/query.h"
+#include "gateway/reader.h"
+#include "gateway/selfmetrics.h"
+#include "gateway/settings.h"
+#include "gateway/store.h"
+#include "gateway/text.h"
+
+#define REQUEST_ID_BYTES 128	/* a longer x-request-id is replaced */
+
+/* Everything the routes need; made by main, read-only afterwards. */
+struct gateway
+{
+	const struct settings *settings;
+	struct auth *auth;
+	struct store *store;
+	struct reader *reader;
+	_Atomic bool draining;
+	_Atomic int64_t body_bytes; /* held by bodies being received */
+	_Atomic int64_t requests;	/* being served, suspended ones included */
+	_Atomic int64_t bodies;		/* of them, those whose body is being received */
+	_Atomic int64_t suspended;
+};
+
+enum request_handled
+{
+	REQUEST_ANSWERED,			/* the answer is set */
+	REQUEST_WAIT				/* suspend, then publish */
+};
+
+struct request;
+
+struct route
+{
+	enum metric_route metric;
+	const char *path;
+	bool		prefix;			/* path and whatever follows it */
+	const char *methods;		/* "GET, HEAD": also the Allow header */
+	enum auth_scope scope;
+	bool		takes_body;
+	bool		(*enabled) (const struct settings *settings);	/* NULL: always */
+	/* worker; the body, if any, is complete */
+	enum request_handled (*handle) (struct request *r);
+	/* worker; the connection is suspended. False: answered after all, nobody
+	 * will call request_complete. */
+	bool		(*publish) (struct request *r);
+	/* worker; expired: the deadline passed first */
+	void		(*finish) (struct request *r, bool expired);
+};
+
+enum wait_state
+{
+	WAIT_NONE,
+	WAIT_PENDING,
+	WAIT_DONE,
+	WAIT_EXPIRED
+};
+
+struct connection;				/* http.c */
+
+struct answer
+{
+	bool		set;
+	int			status;
+	const char *content_type;	/* static */
+	struct text body;			/* given to libmicrohttpd */
+	const void *fixed;			/* instead of body: static bytes */
+	size_t		fixed_len;
+	const char *allow;			/* 405 */
+	const char *etag;			/* static */
+	const char *cache_control;	/* NULL: no-store */
+	bool		dashboard_headers;	/* content security policy */
+	bool		bearer;			/* 401 */
+	int			retry_after_s;	/* 0: none */
+	bool		close;
+};
+
+struct request
+{
+	struct gateway *gateway;
+	struct connection *connection;
+	struct MHD_Connection *mhd;
+	const struct route *route;	/* NULL until the headers are complete */
+	bool		started;		/* the headers have been looked at */
+	bool		counted_body;
+	_Atomic int wait;			/* enum wait_state */
+	_Atomic int references;
+	int64_t		start_us;
+	int64_t		body_done_us;
+	char		id[REQUEST_ID_BYTES + 1];
+
+	struct arena arena;			/* lives as long as the request */
+	struct target target;
+	const char *path_rest;		/* what follows a prefix route */
+
+	/* body: grows, terminated by a NUL when complete */
+	char	   *body;
+	size_t		body_len;
+	size_t		body_size;
+	size_t		received;		/* before decompression */
+	z_stream   *inflate;
+	bool		inflate_done;
+
+	struct answer answer;
+
+	/* routes' own */
+	struct decode_result decoded;
+	struct submission submission;
+	struct read_job job;
+	struct stats_query stats;
+};
+
+struct request *request_new(struct gateway *g, struct connection *c, struct MHD_Connection *mhd, const char *uri);
+/* Lets go of one reference. */
+void		request_release(struct request *r);
+
+/* The completer: the result is there. The request must not be touched after. */
+void		request_complete(struct request *r);
+/* The watchdog: too late. False when it has been completed already. */
+bool		request_expire(struct request *r);
+
+/* Appends to the body, decompressing; false when the answer was set instead. */
+bool		request_body_append(struct request *r, const char *data, size_t len);
+bool		request_body_finish(struct request *r);
+void		request_body_free(struct request *r);
+
+/* The answer as a whole; body is taken over (and empty afterwards). */
+void		request_answer(struct request *r, int status, const char *content_type, struct text *body);
+/* {"error": message, "field"...}: the form of every refusal. */
+void		request_error(struct request *r, int status, const char *message);
+void		request_error_parameter(struct request *r, const struct query_error *e);
+/* 503 with Retry-After. */
+void		request_unavailable(struct request *r, enum self_counter counter, int retry_after_s, const char *message);
+const char *request_header(struct request *r, const char *name);
+
+#define CONTENT_JSON "application/json"
+
+/* The routes, ended by one without a path; each lives in its route_*.c. */
+extern const struct route route_events;
+extern const struct route route_stats;
+extern const struct route route_request;
+extern const struct route route_prometheus;
+extern const struct route route_dashboard;
+extern const struct route route_static;
+extern const struct route route_livez;
+extern const struct route route_readyz;
+
+#endif
