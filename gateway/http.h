@@ -10,14 +10,6 @@
 
 #include "gateway/request.h"
 
-/*
- * libmicrohttpd 0.9.75 takes at most 128 events from one epoll_wait, and when
- * it gets all 128 it waits again before it looks at them: a worker with that
- * many busy connections stalls for its whole timeout. Keep below, by a margin.
- */
-#define HTTP_CONNECTIONS_PER_WORKER 120
-#define HTTP_WORKERS_MIN 6
-
 struct http;
 
 /* How many workers these settings need. */

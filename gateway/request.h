@@ -161,6 +161,8 @@ void		request_error_parameter(struct request *r, const struct query_error *e);
 /* 503 with Retry-After. */
 void		request_unavailable(struct request *r, enum self_counter counter, int retry_after_s, const char *message);
 const char *request_header(struct request *r, const char *name);
+/* Sets id, from x-request-id or made; once, when the headers are complete. */
+void		request_identify(struct request *r);
 
 #define CONTENT_JSON "application/json"
 

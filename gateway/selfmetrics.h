@@ -31,6 +31,7 @@
 	C(CONNECTIONS_OPENED, "ccproxy_gateway_connections_total", "", "Client connections accepted.") \
 	C(TIMEOUT_HEADER, "ccproxy_gateway_timeouts_total", "phase=\"header\"", "Connections closed for being too slow, by phase.") \
 	C(TIMEOUT_BODY, "ccproxy_gateway_timeouts_total", "phase=\"body\"", "") \
+	C(TIMEOUT_ANSWER, "ccproxy_gateway_timeouts_total", "phase=\"answer\"", "") \
 	C(READ_QUERIES, "ccproxy_gateway_read_queries_total", "outcome=\"ok\"", "Queries for readers, by outcome.") \
 	C(READ_ERRORS, "ccproxy_gateway_read_queries_total", "outcome=\"error\"", "") \
 	C(READ_UNAVAILABLE, "ccproxy_gateway_read_queries_total", "outcome=\"unavailable\"", "") \

@@ -508,6 +508,11 @@ settings_check(struct settings *s, char error[SETTINGS_ERROR_SIZE])
 	}
 	if (!log_level_parse(s->log_level, &level))
 		return fail(error, "log_level must be debug, info, warning or error, not \"%s\"", s->log_level);
+	if (s->workers > 0 && s->workers * HTTP_CONNECTIONS_PER_WORKER < s->max_connections)
+		return fail(error, "max_connections %" PRId64 " needs at least %" PRId64 " workers (%d connections each)",
+					s->max_connections,
+					(s->max_connections + HTTP_CONNECTIONS_PER_WORKER - 1) / HTTP_CONNECTIONS_PER_WORKER,
+					HTTP_CONNECTIONS_PER_WORKER);
 	if (s->max_event_bytes > s->max_body_bytes)
 		return fail(error, "max_event_bytes must not be larger than max_body_bytes");
 	if (s->inflight_bytes < s->max_body_bytes)

@@ -35,6 +35,14 @@
 #define SETTINGS_MiB	(1024LL * 1024)
 #define SETTINGS_GiB	(1024LL * 1024 * 1024)
 
+/*
+ * libmicrohttpd 0.9.75 takes at most 128 events from one epoll_wait, and when
+ * it gets all 128 it waits again before it looks at them: a worker with that
+ * many busy connections stalls for its whole timeout. Keep below, by a margin.
+ */
+#define HTTP_CONNECTIONS_PER_WORKER 120
+#define HTTP_WORKERS_MIN 6
+
 #define SETTINGS(S) \
 	S(TEXT, listen, "listen", "127.0.0.1:8787", 0, 0, false, \
 	  "address and port to listen on; beyond loopback both token files are required") \

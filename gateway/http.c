@@ -1,0 +1,622 @@
+/*
+ * The HTTP server (http.h): a pool of libmicrohttpd epoll workers on one
+ * listening socket, the dispatch of requests to routes, and their answers.
+ *
+ * Everything below "callbacks" runs in a worker; a handler never blocks. What
+ * suspends and who resumes is told in request.h.
+ */
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "gateway/connection.h"
+#include "gateway/http.h"
+#include "gateway/log.h"
+
+#define LISTEN_BACKLOG 4096
+#define CONNECTION_MEMORY_BYTES ((size_t) 32 * 1024)
+#define DESCRIPTORS_BESIDE_CONNECTIONS 256
+/* A refused body this small is read to its end, so that the client surely sees
+ * the answer and keeps its connection; a larger one ends the connection. */
+#define REFUSED_BODY_BYTES ((uint64_t) 64 * 1024)
+/* A chunked body over the limit is read so many times the limit before the
+ * connection is cut without an answer. */
+#define OVERSIZE_READ_FACTOR 2
+#define STOP_POLL_MS 10
+
+struct http
+{
+	struct gateway *gateway;
+	struct MHD_Daemon *daemon;
+	struct connections *connections;
+	uint16_t	port;
+};
+
+static const struct route *const routes[] = {
+	&route_events, &route_stats, &route_request, &route_prometheus,
+	&route_dashboard, &route_static, &route_livez, &route_readyz
+};
+
+int
+http_workers(const struct settings *s)
+{
+	int64_t		needed = (s->max_connections + HTTP_CONNECTIONS_PER_WORKER - 1) / HTTP_CONNECTIONS_PER_WORKER;
+
+	if (s->workers > 0)
+		return (int) s->workers;
+	if (needed < HTTP_WORKERS_MIN)
+		needed = s->max_connections < HTTP_WORKERS_MIN ? s->max_connections : HTTP_WORKERS_MIN;
+	return (int) needed;
+}
+
+/* --------------------------------------------------------------- answer */
+
+static void
+add_header(struct MHD_Response *response, const char *name, const char *value)
+{
+	/* only fails without memory; the answer is right all the same */
+	(void) !MHD_add_response_header(response, name, value);
+}
+
+static enum MHD_Result
+send_answer(struct request *r)
+{
+	struct answer *a = &r->answer;
+	struct MHD_Response *response;
+	enum MHD_Result queued;
+	char		number[32];
+	int64_t		elapsed_us = monotonic_us() - r->start_us;
+
+	if (a->fixed)
+		response = MHD_create_response_from_buffer(a->fixed_len, (void *) (uintptr_t) a->fixed, MHD_RESPMEM_PERSISTENT);
+	else
+	{
+		response = MHD_create_response_from_buffer(a->body.len, a->body.data, MHD_RESPMEM_MUST_FREE);
+		if (response)
+			text_init(&a->body);
+	}
+	if (response == NULL)
+		return MHD_NO;
+	if (a->content_type)
+		add_header(response, "Content-Type", a->content_type);
+	add_header(response, "X-Request-Id", r->id);
+	snprintf(number, sizeof(number), "%lld.%03d", (long long) (elapsed_us / 1000), (int) (elapsed_us % 1000));
+	add_header(response, "X-Response-Time-Ms", number);
+	add_header(response, "Cache-Control", a->cache_control ? a->cache_control : "no-store");
+	add_header(response, "X-Content-Type-Options", "nosniff");
+	if (a->etag)
+		add_header(response, "ETag", a->etag);
+	if (a->allow)
+		add_header(response, "Allow", a->allow);
+	if (a->bearer)
+		add_header(response, "WWW-Authenticate", "Bearer realm=\"ccproxy_metrics\"");
+	if (a->dashboard_headers)
+	{
+		add_header(response, "Content-Security-Policy",
+				   "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+				   "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'");
+		add_header(response, "Referrer-Policy", "no-referrer");
+		add_header(response, "X-Frame-Options", "DENY");
+	}
+	if (a->retry_after_s > 0)
+	{
+		snprintf(number, sizeof(number), "%d", a->retry_after_s);
+		add_header(response, "Retry-After", number);
+	}
+	if (a->close || atomic_load(&r->gateway->draining))
+		add_header(response, "Connection", "close");
+	connection_phase(r->connection, PHASE_ANSWERING);
+	metric_request(r->route ? r->route->metric : METRIC_ROUTE_OTHER, a->status);
+	if (r->route == &route_events && r->body_done_us)
+		metric_observe_us(METRIC_INGEST_SECONDS, monotonic_us() - r->body_done_us);
+	queued = MHD_queue_response(r->mhd, (unsigned) a->status, response);
+	MHD_destroy_response(response);
+	return queued;
+}
+
+/* -------------------------------------------------------------- headers */
+
+/* Is method one of "GET, HEAD"? */
+static bool
+has_method(const char *methods, const char *method)
+{
+	size_t		len = strlen(method);
+
+	for (const char *p = methods; *p;)
+	{
+		size_t		n = strcspn(p, ",");
+
+		if (n == len && memcmp(p, method, n) == 0)
+			return true;
+		p += n;
+		p += strspn(p, ", ");
+	}
+	return false;
+}
+
+static const struct route *
+find_route(const struct gateway *g, const char *path, const char **rest)
+{
+	for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++)
+	{
+		const struct route *route = routes[i];
+		size_t		len = strlen(route->path);
+
+		if (route->enabled && !route->enabled(g->settings))
+			continue;
+		if (route->prefix ? strncmp(path, route->path, len) == 0 && path[len] : strcmp(path, route->path) == 0)
+		{
+			*rest = path + len;
+			return route;
+		}
+	}
+	return NULL;
+}
+
+static void
+check_host(struct request *r)
+{
+	struct gateway *g = r->gateway;
+	const char *host = request_header(r, "Host");
+	bool		tokens = auth_required(g->auth, AUTH_INGEST) && auth_required(g->auth, AUTH_READ);
+
+	if (auth_host_allowed(g->settings, tokens, host) && auth_origin_allowed(request_header(r, "Origin"), host))
+		return;
+	metric_add(METRIC_REFUSED_HOST, 1);
+	request_error(r, MHD_HTTP_FORBIDDEN,
+				  "The Host or Origin header names a place this gateway does not serve (see allowed_hosts).");
+}
+
+static void
+check_token(struct request *r)
+{
+	switch (auth_check(r->gateway->auth, r->route->scope, request_header(r, "Authorization")))
+	{
+		case AUTH_ALLOWED:
+			return;
+		case AUTH_MISSING:
+			r->answer.bearer = true;
+			request_error(r, MHD_HTTP_UNAUTHORIZED, "A valid token is needed: Authorization: Bearer TOKEN.");
+			break;
+		case AUTH_WRONG_SCOPE:
+			request_error(r, MHD_HTTP_FORBIDDEN, r->route->scope == AUTH_INGEST ?
+						  "This token may read but not post events." : "This token may post events but not read.");
+			break;
+	}
+	metric_add(METRIC_REFUSED_AUTH, 1);
+}
+
+/* The media types that carry JSON; a browser cannot send them across origins
+ * without asking first. */
+static bool
+is_json_type(const char *type)
+{
+	static const char *const types[] = {
+		"application/json", "application/x-ndjson", "application/ndjson",
+		"application/jsonl", "application/json-seq", "application/x-jsonlines"
+	};
+	size_t		len = strcspn(type, "; \t");
+
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+		if (strlen(types[i]) == len && strncasecmp(type, types[i], len) == 0)
+			return true;
+	return len > 5 && strncasecmp(type + len - 5, "+json", 5) == 0;
+}
+
+static void
+check_body_headers(struct request *r, uint64_t length)
+{
+	const char *type = request_header(r, "Content-Type");
+	const char *encoding = request_header(r, "Content-Encoding");
+
+	if (type && !is_json_type(type))
+		request_error(r, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json or application/x-ndjson.");
+	else if (length > (uint64_t) r->gateway->settings->max_body_bytes)
+	{
+		metric_add(METRIC_REFUSED_TOO_LARGE, 1);
+		request_error(r, MHD_HTTP_CONTENT_TOO_LARGE, "The body is larger than max_body_bytes.");
+	}
+	else if (encoding && (strcasecmp(encoding, "gzip") == 0 || strcasecmp(encoding, "x-gzip") == 0))
+	{
+		r->inflate = calloc(1, sizeof(*r->inflate));
+		if (r->inflate == NULL || inflateInit2(r->inflate, 15 + 16) != Z_OK)
+		{
+			free(r->inflate);
+			r->inflate = NULL;
+			request_unavailable(r, METRIC_REFUSED_MEMORY, 1, "Out of memory.");
+		}
+	}
+	else if (encoding && *encoding && strcasecmp(encoding, "identity") != 0)
+		request_error(r, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, "Content-Encoding must be gzip or absent.");
+}
+
+/* Looks at request line and headers; may set the answer. */
+static void
+check_headers(struct request *r, const char *method, uint64_t length)
+{
+	struct gateway *g = r->gateway;
+	struct query_error error;
+
+	request_identify(r);
+	switch (target_parse(&r->arena, r->target.path, &r->target, &error))
+	{
+		case QUERY_OK:
+			break;
+		case QUERY_BAD:
+			request_error_parameter(r, &error);
+			return;
+		case QUERY_NO_MEMORY:
+			request_unavailable(r, METRIC_REFUSED_MEMORY, 1, "Out of memory.");
+			return;
+	}
+	check_host(r);
+	if (r->answer.set)
+		return;
+	r->route = find_route(g, r->target.path, &r->path_rest);
+	if (r->route == NULL)
+	{
+		request_error(r, MHD_HTTP_NOT_FOUND, "There is nothing at this path.");
+		return;
+	}
+	if (!has_method(r->route->methods, method))
+	{
+		r->answer.allow = r->route->methods;
+		request_error(r, MHD_HTTP_METHOD_NOT_ALLOWED, "The method is not allowed here (see Allow).");
+		return;
+	}
+	check_token(r);
+	if (r->answer.set || !r->route->takes_body)
+		return;
+	if (atomic_load(&g->draining))
+	{
+		request_unavailable(r, METRIC_REFUSED_DRAINING, 1, "The gateway is shutting down.");
+		return;
+	}
+	check_body_headers(r, length);
+}
+
+/* The first call. */
+static enum MHD_Result
+start(struct request *r, const char *method)
+{
+	const char *length_text = request_header(r, "Content-Length");
+	bool		chunked = request_header(r, "Transfer-Encoding") != NULL;
+	uint64_t	length = length_text ? strtoull(length_text, NULL, 10) : 0;
+
+	r->started = true;
+	check_headers(r, method, length);
+	if (r->answer.set && (chunked || length > REFUSED_BODY_BYTES || request_header(r, "Expect")))
+	{
+		r->answer.close = true;
+		return send_answer(r);
+	}
+	r->counted_body = true;
+	atomic_fetch_add(&r->gateway->bodies, 1);
+	connection_phase(r->connection, PHASE_BODY);
+	return MHD_YES;
+}
+
+/* ------------------------------------------------------------ callbacks */
+
+/* A piece of the body. */
+static enum MHD_Result
+receive(struct request *r, const char *data, size_t len)
+{
+	uint64_t	cap = (uint64_t) r->gateway->settings->max_body_bytes * OVERSIZE_READ_FACTOR + REFUSED_BODY_BYTES;
+
+	if (!r->answer.set && r->route->takes_body)
+	{
+		if (!request_body_append(r, data, len))
+			r->answer.close = true;
+		return MHD_YES;
+	}
+	/* refused already, or a body nobody asked for: read and forget */
+	r->received += len;
+	return r->received > cap ? MHD_NO : MHD_YES;
+}
+
+static void
+body_is_complete(struct request *r)
+{
+	if (r->counted_body)
+		atomic_fetch_sub(&r->gateway->bodies, 1);
+	r->counted_body = false;
+	r->body_done_us = monotonic_us();
+}
+
+static void
+suspend(struct request *r)
+{
+	int			pending = WAIT_PENDING;
+	struct MHD_Connection *mhd = r->mhd;
+
+	atomic_fetch_add(&r->gateway->suspended, 1);
+	metric_change(METRIC_REQUESTS_WAITING, 1);
+	/* suspend first, publish second: nobody may resume what is not suspended */
+	MHD_suspend_connection(mhd);
+	atomic_store(&r->references, 2);
+	atomic_store(&r->wait, WAIT_PENDING);
+	connection_phase(r->connection, PHASE_WAITING);
+	connection_wait(r->connection, r);
+	if (r->route->publish(r))
+		return;					/* r may be anyone's by now */
+	request_release(r);
+	if (atomic_compare_exchange_strong(&r->wait, &pending, WAIT_DONE))
+		MHD_resume_connection(mhd);
+}
+
+static enum MHD_Result
+resumed(struct request *r)
+{
+	bool		expired = atomic_load(&r->wait) == WAIT_EXPIRED;
+
+	connection_wait(r->connection, NULL);
+	atomic_fetch_sub(&r->gateway->suspended, 1);
+	metric_change(METRIC_REQUESTS_WAITING, -1);
+	if (!r->answer.set)
+		r->route->finish(r, expired);
+	return send_answer(r);
+}
+
+static enum MHD_Result
+handle(void *cls, struct MHD_Connection *mhd, const char *url, const char *method,
+	   const char *version, const char *data, size_t *len, void **context)
+{
+	struct request *r = *context;
+	size_t		n = *len;
+
+	(void) cls;
+	(void) mhd;
+	(void) url;
+	(void) version;
+	if (r == NULL)
+		return MHD_NO;			/* no memory for it */
+	if (!r->started)
+		return start(r, method);
+	if (n > 0)
+	{
+		*len = 0;
+		return receive(r, data, n);
+	}
+	if (atomic_load(&r->wait) != WAIT_NONE)
+		return resumed(r);
+	body_is_complete(r);
+	connection_phase(r->connection, PHASE_HANDLING);
+	if (!r->answer.set && r->route->takes_body)
+		(void) request_body_finish(r);
+	if (!r->answer.set && r->route->handle(r) == REQUEST_WAIT)
+	{
+		suspend(r);
+		return MHD_YES;
+	}
+	return send_answer(r);
+}
+
+static struct connection *
+connection_of(struct MHD_Connection *mhd)
+{
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+	return info ? info->socket_context : NULL;
+}
+
+/* The request line has been read. */
+static void *
+request_line(void *cls, const char *uri, struct MHD_Connection *mhd)
+{
+	struct http *h = cls;
+	struct connection *c = connection_of(mhd);
+
+	if (c == NULL)
+		return NULL;
+	connection_phase(c, PHASE_HEADER);
+	return request_new(h->gateway, c, mhd, uri);
+}
+
+static void
+completed(void *cls, struct MHD_Connection *mhd, void **context, enum MHD_RequestTerminationCode code)
+{
+	struct request *r = *context;
+	struct http *h = cls;
+
+	(void) mhd;
+	(void) code;
+	if (r == NULL)
+		return;
+	*context = NULL;
+	if (r->counted_body)
+		atomic_fetch_sub(&h->gateway->bodies, 1);
+	connection_phase(r->connection, PHASE_IDLE);
+	request_release(r);
+	atomic_fetch_sub(&h->gateway->requests, 1);
+}
+
+static void
+connection_event(void *cls, struct MHD_Connection *mhd, void **context, enum MHD_ConnectionNotificationCode code)
+{
+	struct http *h = cls;
+
+	if (code == MHD_CONNECTION_NOTIFY_STARTED)
+	{
+		const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+
+		*context = info ? connection_add(h->connections, info->connect_fd) : NULL;
+	}
+	else if (*context)
+	{
+		connection_remove(h->connections, *context);
+		*context = NULL;
+	}
+}
+
+static void
+library_log(void *cls, const char *fmt, va_list ap)
+{
+	static struct log_limit limit;
+	char		message[256];
+
+	(void) cls;
+	vsnprintf(message, sizeof(message), fmt, ap);
+	message[strcspn(message, "\n")] = '\0';
+	log_limited(&limit, LOG_LEVEL_DEBUG, "http_library", LOG_STR("message", message));
+}
+
+/* ------------------------------------------------------- start and stop */
+
+static int
+open_socket(const struct settings *s, uint16_t *port, bool *v6, char error[SETTINGS_ERROR_SIZE])
+{
+	struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+	struct addrinfo *list = NULL;
+	struct sockaddr_storage bound;
+	socklen_t	bound_len = sizeof(bound);
+	char		service[8];
+	int			one = 1;
+	int			fd = -1;
+	int			rc;
+
+	snprintf(service, sizeof(service), "%u", s->listen_port);
+	rc = getaddrinfo(s->listen_host[0] ? s->listen_host : NULL, service, &hints, &list);
+	if (rc != 0)
+	{
+		snprintf(error, SETTINGS_ERROR_SIZE, "could not listen on \"%s\": %s", s->listen, gai_strerror(rc));
+		return -1;
+	}
+	for (struct addrinfo *a = list; a && fd < 0; a = a->ai_next)
+	{
+		fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		if (fd < 0)
+			continue;
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+		setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+		*v6 = a->ai_family == AF_INET6;
+		if (bind(fd, a->ai_addr, a->ai_addrlen) != 0 || listen(fd, LISTEN_BACKLOG) != 0 ||
+			getsockname(fd, (struct sockaddr *) &bound, &bound_len) != 0)
+		{
+			int			saved = errno;
+
+			close(fd);
+			fd = -1;
+			errno = saved;
+		}
+	}
+	freeaddrinfo(list);
+	if (fd < 0)
+	{
+		snprintf(error, SETTINGS_ERROR_SIZE, "could not listen on \"%s\": %s", s->listen, strerror(errno));
+		return -1;
+	}
+	*port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *) &bound)->sin6_port :
+				  ((struct sockaddr_in *) &bound)->sin_port);
+	return fd;
+}
+
+/* Enough descriptors for every connection, or a clear error. */
+static bool
+raise_descriptor_limit(const struct settings *s, char error[SETTINGS_ERROR_SIZE])
+{
+	rlim_t		needed = (rlim_t) s->max_connections + DESCRIPTORS_BESIDE_CONNECTIONS;
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= needed)
+		return true;
+	if (limit.rlim_max != RLIM_INFINITY && limit.rlim_max < needed)
+	{
+		snprintf(error, SETTINGS_ERROR_SIZE, "max_connections %lld needs %llu file descriptors, but the limit is %llu (ulimit -n)",
+				 (long long) s->max_connections, (unsigned long long) needed, (unsigned long long) limit.rlim_max);
+		return false;
+	}
+	limit.rlim_cur = needed;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	return true;
+}
+
+struct http *
+http_start(struct gateway *g, char error[SETTINGS_ERROR_SIZE])
+{
+	const struct settings *s = g->settings;
+	int			workers = http_workers(s);
+	bool		v6 = false;
+	struct http *h;
+	int			fd;
+
+	if (!raise_descriptor_limit(s, error))
+		return NULL;
+	h = calloc(1, sizeof(*h));
+	if (h)
+		h->connections = connections_open(s);
+	if (h == NULL || h->connections == NULL)
+	{
+		free(h);
+		snprintf(error, SETTINGS_ERROR_SIZE, "out of memory or threads");
+		return NULL;
+	}
+	h->gateway = g;
+	fd = open_socket(s, &h->port, &v6, error);
+	if (fd < 0)
+	{
+		connections_close(h->connections);
+		free(h);
+		return NULL;
+	}
+	h->daemon = MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
+								 (v6 ? MHD_USE_IPv6 : 0),
+								 s->listen_port, NULL, NULL, handle, h,
+								 MHD_OPTION_EXTERNAL_LOGGER, library_log, NULL,
+								 MHD_OPTION_LISTEN_SOCKET, fd,
+								 MHD_OPTION_THREAD_POOL_SIZE, (unsigned) workers,
+								 MHD_OPTION_CONNECTION_LIMIT, (unsigned) s->max_connections,
+								 MHD_OPTION_CONNECTION_TIMEOUT, (unsigned) ((s->idle_timeout_ms + 999) / 1000),
+								 MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY_BYTES,
+								 MHD_OPTION_STRICT_FOR_CLIENT, 1,
+								 MHD_OPTION_URI_LOG_CALLBACK, request_line, h,
+								 MHD_OPTION_NOTIFY_COMPLETED, completed, h,
+								 MHD_OPTION_NOTIFY_CONNECTION, connection_event, h,
+								 MHD_OPTION_END);
+	if (h->daemon == NULL)
+	{
+		snprintf(error, SETTINGS_ERROR_SIZE, "could not start the HTTP server");
+		close(fd);
+		connections_close(h->connections);
+		free(h);
+		return NULL;
+	}
+	return h;
+}
+
+uint16_t
+http_port(const struct http *h)
+{
+	return h->port;
+}
+
+static void
+sleep_ms(int ms)
+{
+	struct timespec t = {ms / 1000, (ms % 1000) * 1000000L};
+
+	nanosleep(&t, NULL);
+}
+
+bool
+http_stop(struct http *h, int timeout_ms)
+{
+	int64_t		until = monotonic_ms() + timeout_ms;
+
+	while (atomic_load(&h->gateway->requests) > 0 && monotonic_ms() < until)
+		sleep_ms(STOP_POLL_MS);
+	if (atomic_load(&h->gateway->suspended) > 0)
+		return false;
+	MHD_stop_daemon(h->daemon);
+	connections_close(h->connections);
+	free(h);
+	return true;
+}

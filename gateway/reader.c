@@ -1,0 +1,333 @@
+/*
+ * The reader (reader.h): read_connections threads take jobs from one bounded
+ * queue, each with a connection of its own. Workers enter through
+ * reader_submit only; main opens and closes. The queue links jobs it does not
+ * own.
+ */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gateway/log.h"
+#include "gateway/reader.h"
+#include "gateway/selfmetrics.h"
+
+#define READER_CONNECT_TIMEOUT_S "5"
+#define READER_BACKOFF_FIRST_MS 100
+#define READER_BACKOFF_MAX_MS 5000
+
+struct reader_thread
+{
+	struct reader *reader;
+	pthread_t	thread;
+	PGconn	   *connection;		/* the thread's own */
+	PGcancel   *cancel;			/* under reader->lock: the running query's */
+	int64_t		retry_at_ms;
+	int			backoff_ms;
+};
+
+struct reader
+{
+	const struct settings *settings;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	struct read_job *first;
+	struct read_job *last;
+	int64_t		queued;
+	bool		stop;
+	bool		down;			/* for the lost/recovered pair of log lines */
+	int			nthreads;
+	struct reader_thread threads[];
+};
+
+static void
+copy_line(char *out, size_t size, const char *message)
+{
+	snprintf(out, size, "%s", message ? message : "");
+	out[strcspn(out, "\n")] = '\0';
+}
+
+static void
+set_down(struct reader *r, bool down, const char *reason)
+{
+	bool		changed;
+
+	pthread_mutex_lock(&r->lock);
+	changed = r->down != down;
+	r->down = down;
+	pthread_mutex_unlock(&r->lock);
+	if (!changed)
+		return;
+	if (down)
+		log_event(LOG_LEVEL_WARNING, "read_connection_lost", LOG_STR("reason", reason));
+	else
+		log_event(LOG_LEVEL_INFO, "read_connection_recovered");
+}
+
+/* Settings of the session; the server's defaults may say anything. */
+static bool
+prepare_session(struct reader_thread *t)
+{
+	char		sql[512];
+	PGresult   *result;
+	bool		ok;
+
+	snprintf(sql, sizeof(sql),
+			 "SET default_transaction_read_only = on; SET statement_timeout = %lld; SET lock_timeout = %lld; "
+			 "SET idle_in_transaction_session_timeout = 60000; SET search_path = pg_catalog; "
+			 "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; "
+			 "SET extra_float_digits = 1; SET client_min_messages = warning",
+			 (long long) t->reader->settings->statement_timeout_ms,
+			 (long long) t->reader->settings->statement_timeout_ms);
+	result = PQexec(t->connection, sql);
+	ok = PQresultStatus(result) == PGRES_COMMAND_OK;
+	PQclear(result);
+	return ok;
+}
+
+static void
+ignore_notice(void *arg, const PGresult *result)
+{
+	(void) arg;
+	(void) result;
+}
+
+static void
+disconnect(struct reader_thread *t)
+{
+	PGcancel   *cancel;
+
+	pthread_mutex_lock(&t->reader->lock);
+	cancel = t->cancel;
+	t->cancel = NULL;
+	pthread_mutex_unlock(&t->reader->lock);
+	PQfreeCancel(cancel);
+	PQfinish(t->connection);
+	t->connection = NULL;
+}
+
+/* Connected? Tries at most once per back-off. */
+static bool
+ensure_connected(struct reader_thread *t)
+{
+	const char *const keywords[] = {"dbname", "application_name", "client_encoding", "connect_timeout", NULL};
+	const char *const values[] = {t->reader->settings->metrics_db_url, "ccproxy-gateway-read", "UTF8",
+	READER_CONNECT_TIMEOUT_S, NULL};
+	char		reason[READ_JOB_MESSAGE_BYTES];
+
+	if (t->connection && PQstatus(t->connection) == CONNECTION_OK)
+		return true;
+	if (t->connection)
+		disconnect(t);
+	if (monotonic_ms() < t->retry_at_ms)
+		return false;
+	t->connection = PQconnectdbParams(keywords, values, 1);
+	if (t->connection)
+		PQsetNoticeReceiver(t->connection, ignore_notice, NULL);
+	if (PQstatus(t->connection) == CONNECTION_OK && prepare_session(t))
+	{
+		pthread_mutex_lock(&t->reader->lock);
+		t->cancel = PQgetCancel(t->connection);
+		pthread_mutex_unlock(&t->reader->lock);
+		t->backoff_ms = 0;
+		t->retry_at_ms = 0;
+		set_down(t->reader, false, NULL);
+		return true;
+	}
+	copy_line(reason, sizeof(reason), t->connection ? PQerrorMessage(t->connection) : "out of memory");
+	set_down(t->reader, true, reason);
+	disconnect(t);
+	t->backoff_ms = t->backoff_ms == 0 ? READER_BACKOFF_FIRST_MS : t->backoff_ms * 2;
+	if (t->backoff_ms > READER_BACKOFF_MAX_MS)
+		t->backoff_ms = READER_BACKOFF_MAX_MS;
+	t->retry_at_ms = monotonic_ms() + t->backoff_ms;
+	return false;
+}
+
+static enum read_status
+classify(const char *sqlstate)
+{
+	if (strcmp(sqlstate, "57014") == 0 || strcmp(sqlstate, "55P03") == 0)
+		return READ_TIMEOUT;
+	if (strncmp(sqlstate, "22", 2) == 0)
+		return READ_INVALID;
+	/*
+	 * Connection trouble, resources, shutdown, conflicts; and what an
+	 * administrator still has to do (extension, grants, password): it may
+	 * succeed later.
+	 */
+	if (sqlstate[0] == '\0' || strncmp(sqlstate, "08", 2) == 0 || strncmp(sqlstate, "53", 2) == 0 ||
+		strncmp(sqlstate, "57", 2) == 0 || strncmp(sqlstate, "58", 2) == 0 || strncmp(sqlstate, "40", 2) == 0 ||
+		strncmp(sqlstate, "42", 2) == 0 || strncmp(sqlstate, "3F", 2) == 0 || strncmp(sqlstate, "3D", 2) == 0 ||
+		strncmp(sqlstate, "28", 2) == 0)
+		return READ_UNAVAILABLE;
+	return READ_FAILED;
+}
+
+/* One attempt. */
+static void
+run_once(struct reader_thread *t, struct read_job *job)
+{
+	const char *sqlstate;
+
+	PQclear(job->result);
+	job->result = NULL;
+	if (!ensure_connected(t))
+	{
+		int64_t		wait_ms = t->retry_at_ms - monotonic_ms();
+
+		job->status = READ_UNAVAILABLE;
+		job->retry_after_s = wait_ms > 0 ? (int) (wait_ms / 1000) + 1 : 1;
+		return;
+	}
+	job->result = PQexecParams(t->connection, job->sql, job->nparameters, NULL, job->parameters, NULL, NULL, 0);
+	if (PQresultStatus(job->result) == PGRES_TUPLES_OK)
+	{
+		job->status = READ_OK;
+		return;
+	}
+	sqlstate = PQresultErrorField(job->result, PG_DIAG_SQLSTATE);
+	snprintf(job->sqlstate, sizeof(job->sqlstate), "%s", sqlstate ? sqlstate : "");
+	copy_line(job->message, sizeof(job->message), sqlstate ?
+			  PQresultErrorField(job->result, PG_DIAG_MESSAGE_PRIMARY) : PQerrorMessage(t->connection));
+	job->status = classify(job->sqlstate);
+	job->retry_after_s = 1;
+	/* whatever state the session is in (a transaction that hangs open): not ours */
+	if (PQstatus(t->connection) == CONNECTION_OK && PQtransactionStatus(t->connection) != PQTRANS_IDLE)
+		disconnect(t);
+}
+
+static void
+run(struct reader_thread *t, struct read_job *job)
+{
+	static struct log_limit limit;
+	bool		was_connected = t->connection != NULL;
+
+	run_once(t, job);
+	/* an idle connection may have died long ago; reading twice harms nobody */
+	if (job->status == READ_UNAVAILABLE && was_connected &&
+		(t->connection == NULL || PQstatus(t->connection) != CONNECTION_OK))
+		run_once(t, job);
+	if (job->status == READ_OK)
+		metric_add(METRIC_READ_QUERIES, 1);
+	else if (job->status == READ_UNAVAILABLE)
+		metric_add(METRIC_READ_UNAVAILABLE, 1);
+	else
+		metric_add(METRIC_READ_ERRORS, 1);
+	if (job->status != READ_OK && job->status != READ_INVALID && job->sqlstate[0])
+		log_limited(&limit, LOG_LEVEL_WARNING, "read_failed", LOG_STR("sqlstate", job->sqlstate),
+					LOG_STR("reason", job->message));
+}
+
+static void *
+reader_main(void *arg)
+{
+	struct reader_thread *t = arg;
+	struct reader *r = t->reader;
+
+	pthread_mutex_lock(&r->lock);
+	for (;;)
+	{
+		struct read_job *job;
+		bool		stop;
+
+		while (r->first == NULL && !r->stop)
+			pthread_cond_wait(&r->wake, &r->lock);
+		job = r->first;
+		if (job == NULL)
+			break;
+		r->first = job->next;
+		if (r->first == NULL)
+			r->last = NULL;
+		r->queued--;
+		stop = r->stop;
+		pthread_mutex_unlock(&r->lock);
+		if (stop)
+		{
+			job->status = READ_UNAVAILABLE;
+			job->retry_after_s = 1;
+		}
+		else
+			run(t, job);
+		job->done(job);
+		pthread_mutex_lock(&r->lock);
+	}
+	pthread_mutex_unlock(&r->lock);
+	disconnect(t);
+	return NULL;
+}
+
+struct reader *
+reader_open(const struct settings *settings)
+{
+	int			n = (int) settings->read_connections;
+	struct reader *r = calloc(1, sizeof(*r) + (size_t) n * sizeof(r->threads[0]));
+
+	if (r == NULL)
+		return NULL;
+	r->settings = settings;
+	pthread_mutex_init(&r->lock, NULL);
+	pthread_cond_init(&r->wake, NULL);
+	for (int i = 0; i < n; i++)
+	{
+		r->threads[i].reader = r;
+		if (pthread_create(&r->threads[i].thread, NULL, reader_main, &r->threads[i]) != 0)
+		{
+			log_event(LOG_LEVEL_ERROR, "reader_start_failed", LOG_STR("reason", "could not create a thread"));
+			reader_close(r);
+			reader_free(r);
+			return NULL;
+		}
+		r->nthreads++;
+	}
+	return r;
+}
+
+bool
+reader_submit(struct reader *r, struct read_job *job)
+{
+	bool		taken = false;
+
+	job->next = NULL;
+	pthread_mutex_lock(&r->lock);
+	if (!r->stop && r->queued < r->settings->read_queue)
+	{
+		if (r->last)
+			r->last->next = job;
+		else
+			r->first = job;
+		r->last = job;
+		r->queued++;
+		taken = true;
+		pthread_cond_signal(&r->wake);
+	}
+	pthread_mutex_unlock(&r->lock);
+	return taken;
+}
+
+void
+reader_close(struct reader *r)
+{
+	char		error[256];
+
+	pthread_mutex_lock(&r->lock);
+	r->stop = true;
+	for (int i = 0; i < r->nthreads; i++)
+		if (r->threads[i].cancel)
+			PQcancel(r->threads[i].cancel, error, sizeof(error));
+	pthread_cond_broadcast(&r->wake);
+	pthread_mutex_unlock(&r->lock);
+	for (int i = 0; i < r->nthreads; i++)
+		pthread_join(r->threads[i].thread, NULL);
+}
+
+void
+reader_free(struct reader *r)
+{
+	if (r == NULL)
+		return;
+	pthread_cond_destroy(&r->wake);
+	pthread_mutex_destroy(&r->lock);
+	free(r);
+}
