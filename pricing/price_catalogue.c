@@ -129,22 +129,31 @@ is_home(uint32_t provider)
 		price_providers[provider - PRICE_NS_FIRST].home;
 }
 
-/* Does HOME already have this name, at this precedence, from another provider? */
-static bool
-home_taken(const struct price_catalogue *cat, const struct price_group *group)
+/* Whose name is this among HOME's? 0 when it is nobody's yet. */
+static uint32_t
+home_owner(const struct price_catalogue *cat, struct price_text name)
 {
-	uint32_t	i = price_name_hash(PRICE_NS_HOME, group->model.p, group->model.len) & cat->slot_mask;
+	const struct price_slot *slot = find_name(cat, PRICE_NS_HOME, name);
 
-	for (; cat->slots[i].name != NULL; i = (i + 1) & cat->slot_mask)
-	{
-		const struct price_slot *slot = &cat->slots[i];
+	if (slot == NULL)
+		return 0;
+	if ((slot->value & PRICE_SLOT_ALIAS) != 0)
+		return price_provider_number(cat, cat->aliases[slot->value & ~PRICE_SLOT_ALIAS].provider);
+	return cat->groups[slot->value].provider;
+}
 
-		if (slot->ns == PRICE_NS_HOME && (slot->value & PRICE_SLOT_ALIAS) == 0 &&
-			slot->len == group->model.len && memcmp(slot->name, group->model.p, slot->len) == 0 &&
-			cat->groups[slot->value].precedence == group->precedence)
-			return true;
-	}
-	return false;
+/* A bare name is its first owner's alone, and an open model's is nobody's. */
+static void
+add_home_name(struct price_catalogue *cat, uint32_t provider, struct price_text name, uint32_t value)
+{
+	uint32_t	owner = home_owner(cat, name);
+
+	if (owner != 0 && owner != provider)
+		return;
+	for (const char *const *open = price_providers[provider - PRICE_NS_FIRST].open; *open != NULL; open++)
+		if (name.len >= strlen(*open) && memcmp(name.p, *open, strlen(*open)) == 0)
+			return;
+	add_name(cat, PRICE_NS_HOME, name, value);
 }
 
 static void
@@ -196,31 +205,37 @@ make_groups(struct price_catalogue *cat)
 }
 
 static void
+index_home(struct price_catalogue *cat, uint32_t provider, bool users)
+{
+	for (uint32_t g = 0; g < cat->n_groups - cat->n_patterns; g++)
+		if (cat->groups[g].provider == provider && (cat->groups[g].precedence > 0) == users)
+			add_home_name(cat, provider, cat->groups[g].model, g);
+	if (users)
+		return;
+	for (uint32_t a = 0; a < cat->n_aliases; a++)
+		if (price_provider_number(cat, cat->aliases[a].provider) == provider)
+			add_home_name(cat, provider, cat->aliases[a].alias, PRICE_SLOT_ALIAS | a);
+}
+
+static void
 index_names(struct price_catalogue *cat)
 {
 	uint32_t	n_exact = cat->n_groups - cat->n_patterns;
 
 	for (uint32_t g = 0; g < n_exact; g++)
 		add_name(cat, cat->groups[g].provider, cat->groups[g].model, g);
-	/* in the order of the table of providers, so that the first one listed wins */
-	for (uint32_t p = PRICE_NS_FIRST; p < PRICE_NS_FIRST + price_n_providers; p++)
-	{
-		if (!is_home(p))
-			continue;
-		for (uint32_t g = 0; g < n_exact; g++)
-			if (cat->groups[g].provider == p && !home_taken(cat, &cat->groups[g]))
-				add_name(cat, PRICE_NS_HOME, cat->groups[g].model, g);
-	}
 	for (uint32_t a = 0; a < cat->n_aliases; a++)
 	{
 		uint32_t	provider = price_provider_number(cat, cat->aliases[a].provider);
 
-		if (provider == 0)
-			continue;
-		add_name(cat, provider, cat->aliases[a].alias, PRICE_SLOT_ALIAS | a);
-		if (is_home(provider) && find_name(cat, PRICE_NS_HOME, cat->aliases[a].alias) == NULL)
-			add_name(cat, PRICE_NS_HOME, cat->aliases[a].alias, PRICE_SLOT_ALIAS | a);
+		if (provider != 0)
+			add_name(cat, provider, cat->aliases[a].alias, PRICE_SLOT_ALIAS | a);
 	}
+	/* shipped names first, in the order of the table of providers; then users' */
+	for (int users = 0; users <= 1; users++)
+		for (uint32_t p = PRICE_NS_FIRST; p < PRICE_NS_FIRST + price_n_providers; p++)
+			if (is_home(p))
+				index_home(cat, p, users != 0);
 }
 
 static void

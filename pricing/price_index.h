@@ -67,8 +67,10 @@ struct price_provider
 	const char *name;
 	bool		home;			/* bare names of its models mean this provider */
 	const char *const *makers;	/* whose prices apply where it has none itself */
-	const char *const *aliases;	/* both end with NULL */
-};
+	const char *const *aliases;
+	const char *const *open;	/* beginnings of names of open models: anybody may
+								 * host them, so alone they mean nobody's price */
+};								/* lists end with NULL */
 
 extern const struct price_provider price_providers[];
 extern const size_t price_n_providers;

@@ -6,10 +6,11 @@
  * The order, which price_match.level[] keeps:
  *	1. higher precedence before lower (users' own prices before shipped ones);
  *	2. the served name (model_version) before the requested one;
- *	3. for each name: the name itself; the name without what a router or cloud
- *	   puts before it (provider/, region., arn:, models/); that without what a
- *	   deployment puts behind it (date, @version, -latest, :0, -001, [1m]);
- *	   patterns of the catalogue, longest first;
+ *	3. for each name: the name itself; it without what a deployment puts behind
+ *	   it (date, @version, -latest, :0, -001, [1m]), one thing after the other;
+ *	   then the same without what a router or cloud puts before it (provider/,
+ *	   region., arn:, models/), again one thing after the other; then patterns
+ *	   of the catalogue, longest first;
  *	4. for each form: prices of the provider itself, prices for any provider,
  *	   prices of the maker where the provider resells at the maker's price.
  * What is cut off is only ever a known form, so a digit that names a generation
@@ -199,7 +200,7 @@ provider_named(const struct search *s, const char *name)
 }
 
 static const char *const bedrock_regions[] = {
-	"us", "eu", "ap", "apac", "global", "us-gov", "jp", "au", "ca", "sa", "me", "af", NULL
+	"us", "eu", "ap", "apac", "global", "us-gov", "jp", "au", "ca", "sa", "me", "af", "in", NULL
 };
 static const char *const bedrock_makers[] = {
 	"anthropic", "amazon", "meta", "mistral", "cohere", "ai21", "deepseek", "stability", "qwen", "openai",
@@ -209,34 +210,33 @@ static const char *const bedrock_routes[] = {
 	"converse", "converse_like", "invoke", "async_invoke", "mantle", NULL
 };
 
-/* us. and anthropic. of Bedrock's model ids; false when there is neither. */
+/*
+ * us. or anthropic. of Bedrock's model ids, one at a time: prices differ between
+ * global. and regional endpoints, and are kept under the maker's name.
+ */
 static bool
 strip_bedrock(struct search *s, struct price_text *name)
 {
 	uint32_t	aws = provider_named(s, "aws");
-	struct price_text rest = *name;
+	const char *dot = memchr(name->p, '.', name->len);
+	struct price_text head;
+	struct price_text rest;
 
-	if (s->provider != 0 && s->provider != aws)
+	if (dot == NULL || (s->provider != 0 && s->provider != aws))
 		return false;
-	for (int round = 0; round < 2; round++)
+	head = (struct price_text) {name->p, (size_t) (dot - name->p)};
+	rest = skip(*name, head.len + 1);
+	if (one_of(head, bedrock_regions))
 	{
-		const char *dot = memchr(rest.p, '.', rest.len);
-		struct price_text head;
-
-		if (dot == NULL)
-			return false;
-		head = (struct price_text) {rest.p, (size_t) (dot - rest.p)};
-		rest = skip(rest, head.len + 1);
-		if (one_of(head, bedrock_makers))
-		{
-			s->provider = aws;
-			*name = rest;
-			return true;
-		}
-		if (!one_of(head, bedrock_regions))
+		dot = memchr(rest.p, '.', rest.len);
+		if (dot == NULL || !one_of((struct price_text) {rest.p, (size_t) (dot - rest.p)}, bedrock_makers))
 			return false;
 	}
-	return false;
+	else if (!one_of(head, bedrock_makers))
+		return false;
+	s->provider = aws;
+	*name = rest;
+	return true;
 }
 
 /*
@@ -263,6 +263,11 @@ strip_prefix(struct search *s, struct price_text *name)
 		if (s->provider == 0)
 			s->provider = provider_named(s, "google");
 		*name = after_last(*name, '/');
+		return true;
+	}
+	if (s->provider == 0 && starts_with(*name, "accounts/fireworks/"))
+	{
+		s->provider = provider_named(s, "fireworks");
 		return true;
 	}
 	if (starts_with(*name, "ft:"))
@@ -418,6 +423,16 @@ try_patterns(struct search *s, struct price_text whole, struct price_text bare)
 	}
 }
 
+/* Bedrock's ids are recognised before anything is cut off, so that a name like
+ * global.anthropic.x-v1:0 is looked up whole among Bedrock's prices. */
+static bool
+is_bedrock(const struct search *s, struct price_text name)
+{
+	struct search copy = *s;
+
+	return strip_bedrock(&copy, &name);
+}
+
 static void
 resolve_name(struct search *s, struct price_text name)
 {
@@ -428,15 +443,17 @@ resolve_name(struct search *s, struct price_text name)
 	if (!price_lower(name, buffer, &whole))
 		return;
 	bare = whole;
-	try_name(s, bare, PRICE_RULE_EXACT);
-	for (int i = 0; i < MAX_PREFIXES && !done(s) && bare.len > 0 && strip_prefix(s, &bare); i++)
-		try_name(s, bare, PRICE_RULE_PREFIX_STRIPPED);
-	if (bare.len > 0)
+	for (int i = 0; i <= MAX_PREFIXES && bare.len > 0 && !done(s); i++)
 	{
 		struct price_text stem = bare;
 
-		for (int i = 0; i < MAX_SUFFIXES && !done(s) && strip_suffix(s, &stem); i++)
+		if (i == 0 && s->provider == 0 && is_bedrock(s, bare))
+			s->provider = provider_named(s, "aws");
+		try_name(s, bare, i == 0 ? PRICE_RULE_EXACT : PRICE_RULE_PREFIX_STRIPPED);
+		for (int j = 0; j < MAX_SUFFIXES && !done(s) && strip_suffix(s, &stem); j++)
 			try_name(s, stem, PRICE_RULE_SUFFIX_STRIPPED);
+		if (done(s) || !strip_prefix(s, &bare))
+			break;
 	}
 	try_patterns(s, whole, bare);
 }

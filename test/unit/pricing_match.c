@@ -71,12 +71,23 @@ main(void)
 	leads_to("azure", "gpt-35-turbo", "gpt-3.5-turbo");
 	leads_to(NULL, "models/gemini-2.5-pro", "gemini-2.5-pro");
 	leads_to("vertex_ai", "publishers/google/models/gemini-2.5-flash", "gemini-2.5-flash");
-	leads_to("vertex_ai", "projects/p/locations/us-east5/publishers/anthropic/models/claude-sonnet-4@20250514", "claude-sonnet-4");
-	leads_to(NULL, "anthropic.claude-3-5-sonnet-20241022-v2:0", "claude-3-5-sonnet");
-	leads_to("bedrock", "us.anthropic.claude-3-7-sonnet-20250219-v1:0", "claude-3-7-sonnet");
-	leads_to(NULL, "bedrock/us-east-1/eu.anthropic.claude-haiku-4-5-20251001-v1:0", "claude-haiku-4-5");
-	leads_to(NULL, "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-3-haiku-20240307-v1:0", "claude-3-haiku");
-	leads_to(NULL, "bedrock/arn:aws:bedrock:eu-west-1::foundation-model/anthropic.claude-3-opus-20240229-v1:0", "claude-3-opus");
+	leads_to("vertex_ai", "projects/p/locations/us-east5/publishers/anthropic/models/claude-sonnet-4@20250514", "claude-4-sonnet");
+	leads_to(NULL, "anthropic.claude-3-5-sonnet-20240620-v1:0", "anthropic.claude-3-5-sonnet");
+	leads_to(NULL, "global.anthropic.claude-opus-4-5-20251101-v1:0", "global.anthropic.claude-opus-4-5");
+	leads_to("aws", "claude-opus-4-5", "anthropic.claude-opus-4-5");
+	leads_to("aws", "us.amazon.nova-pro-v1:0", "amazon.nova-pro");
+	leads_to(NULL, "accounts/fireworks/models/gpt-oss-20b", "accounts/fireworks/models/gpt-oss-20b");
+	leads_to(NULL, "fireworks_ai/accounts/fireworks/models/gpt-oss-20b", "accounts/fireworks/models/gpt-oss-20b");
+	leads_to("groq", "openai/gpt-oss-120b", "openai/gpt-oss-120b");
+	leads_to(NULL, "groq/openai/gpt-oss-120b", "openai/gpt-oss-120b");
+	leads_to(NULL, "ft:gpt-4o-mini-2024-07-18:acme:name:id", "ft:gpt-4o-mini");
+	leads_to(NULL, "gpt-4o-2024-05-13", "gpt-4o-2024-05-13");
+	leads_to(NULL, "gemini-2.5-flash-lite-preview-09-2025", "gemini-2.5-flash-lite-preview");
+	leads_to(NULL, "claude-4-opus", "claude-opus-4");
+	leads_to("bedrock", "us.anthropic.claude-3-7-sonnet-20250219-v1:0", "anthropic.claude-3-7-sonnet");
+	leads_to(NULL, "bedrock/us-east-1/eu.anthropic.claude-haiku-4-5-20251001-v1:0", "anthropic.claude-haiku-4-5");
+	leads_to(NULL, "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-3-haiku-20240307-v1:0", "anthropic.claude-3-haiku");
+	leads_to(NULL, "bedrock/arn:aws:bedrock:eu-west-1::foundation-model/anthropic.claude-3-opus-20240229-v1:0", "anthropic.claude-3-opus");
 
 	/* never lose a digit that names a generation, nor guess a successor's price */
 	leads_to(NULL, "claude-opus-4-99", "");
@@ -99,6 +110,10 @@ main(void)
 	leads_to("groq", "openai/gpt-4", "");
 	leads_to(NULL, "ollama/gpt-4", "");
 	leads_to(NULL, "somewhere/gpt-4", "");
+	leads_to(NULL, "gpt-oss-120b", "");
+	leads_to("openai", "gpt-oss-120b", "gpt-oss-120b");
+	leads_to(NULL, "gemma-4-31b-it", "");
+	leads_to("mistral", "claude-3-opus", "");
 	leads_to(NULL, "meta.gpt-4", "");
 	leads_to(NULL, "ft:gpt-4:acme::id", "");
 
