@@ -1,0 +1,429 @@
+/*
+ * The sketch's mapping of values to buckets and its state: adding, growing,
+ * merging. No PostgreSQL here; see sketch_core.h for forms and ownership. Entered
+ * by whoever holds the state, one thread at a time for each state.
+ */
+#include "extension/sketch_core.h"
+
+#include <math.h>
+
+/* Free directory entries left on either side of the octaves seen. */
+#define DIRECTORY_MARGIN 2
+
+/* A page form is taken once it costs at most so many times the next list. */
+#define PAGES_WORTH 2
+
+static inline uint16_t *
+directory(const SketchState *state)
+{
+	return (uint16_t *) state->body;
+}
+
+static inline uint64_t *
+page_counters(const SketchState *state, uint32_t page)
+{
+	return (uint64_t *) state->body + state->dir_length / 4 + (size_t) (page - 1) * SKETCH_OCTAVE;
+}
+
+/* ---- values and keys ---- */
+
+int32_t
+sketch_key(double value)
+{
+	uint64_t	bits = sketch_double_bits(value);
+	uint64_t	mantissa = bits & UINT64_C(0xFFFFFFFFFFFFF);
+	int32_t		exponent = (int32_t) (bits >> 52) & 0x7FF;
+	uint32_t	cell;
+	int32_t		key;
+
+	if (exponent == 0)
+	{
+		int			shift;
+
+		if (mantissa == 0)
+			return 0;
+		/* subnormal: bring the leading bit to where normal doubles hide theirs */
+		shift = __builtin_clzll(mantissa) - 11;
+		mantissa = (mantissa << shift) & UINT64_C(0xFFFFFFFFFFFFF);
+		exponent = 1 - shift;
+	}
+	cell = sketch_cell[mantissa >> 45];
+	key = (exponent + 52) * SKETCH_OCTAVE + (int32_t) (cell + (mantissa > sketch_edge[cell])) - 1;
+	return bits >> 63 ? -key : key;
+}
+
+double
+sketch_edge_value(int32_t index)
+{
+	int32_t		octave = index >> 6;
+	uint64_t	bits = (UINT64_C(1023) << 52) | sketch_edge[index & 63];
+	double		mantissa;
+
+	memcpy(&mantissa, &bits, sizeof(mantissa));
+	return ldexp(mantissa, octave);
+}
+
+double
+sketch_key_value(int32_t key)
+{
+	int32_t		index;
+	double		lower;
+	double		upper;
+	double		middle;
+
+	if (key == 0)
+		return 0;
+	index = (key < 0 ? -key : key) - SKETCH_KEY_BIAS;
+
+	/* within [1, 2], so that nothing overflows; scaling is exact */
+	lower = sketch_edge_value(index & 63);
+	upper = sketch_edge_value((index & 63) + 1);
+	middle = ldexp(2 * lower * upper / (lower + upper), index >> 6);
+	return key < 0 ? -middle : middle;
+}
+
+/* ---- the state ---- */
+
+void
+sketch_state_init(SketchState *state, size_t bytes)
+{
+	state->form = SKETCH_FORM_LIST;
+	state->unused = 0;
+	state->dir_length = 0;
+	state->count = 0;
+	state->zeros = 0;
+	state->min = INFINITY;
+	state->max = -INFINITY;
+	state->sum = 0;
+	state->sum_low = 0;
+	state->u.list.length = 0;
+	state->u.list.capacity = (bytes - SKETCH_STATE_HEADER) / sizeof(int32_t);
+	if (state->u.list.capacity > SKETCH_LIST_MAX)
+		state->u.list.capacity = SKETCH_LIST_MAX;
+}
+
+size_t
+sketch_state_bytes(const SketchState *state)
+{
+	if (state->form == SKETCH_FORM_LIST)
+		return SKETCH_STATE_HEADER + state->u.list.capacity * sizeof(int32_t);
+	return SKETCH_STATE_HEADER + state->dir_length * sizeof(uint16_t) +
+		state->u.pages.capacity * SKETCH_PAGE_BYTES;
+}
+
+bool
+sketch_state_check(const SketchState *state, size_t bytes)
+{
+	if (bytes < SKETCH_STATE_HEADER || state->count > SKETCH_COUNT_MAX ||
+		state->zeros > state->count)
+		return false;
+	if (state->form == SKETCH_FORM_LIST)
+	{
+		if (state->u.list.capacity > SKETCH_LIST_MAX ||
+			state->u.list.length > state->u.list.capacity ||
+			bytes < sketch_state_bytes(state))
+			return false;
+		for (uint32_t i = 0; i < state->u.list.length; i++)
+		{
+			int32_t		key = ((const int32_t *) state->body)[i];
+
+			if (key < -SKETCH_KEY_MAX || key > SKETCH_KEY_MAX || key == 0)
+				return false;
+		}
+		return true;
+	}
+	if (state->form != SKETCH_FORM_PAGES || state->dir_length % 4 != 0 ||
+		state->u.pages.length > state->u.pages.capacity ||
+		state->u.pages.dir_first < SKETCH_PAGE_MIN ||
+		state->u.pages.dir_first + state->dir_length - 1 > SKETCH_PAGE_MAX + 3 ||
+		bytes < sketch_state_bytes(state))
+		return false;
+	for (uint32_t i = 0; i < state->dir_length; i++)
+		if (directory(state)[i] > state->u.pages.length)
+			return false;
+	return true;
+}
+
+/* The least power of two that holds so many bytes. */
+static size_t
+block_bytes(size_t bytes)
+{
+	size_t		block = SKETCH_STATE_MIN_BYTES;
+
+	while (block < bytes)
+		block *= 2;
+	return block;
+}
+
+static int32_t
+clamp_page(int32_t page)
+{
+	return page < SKETCH_PAGE_MIN ? SKETCH_PAGE_MIN : page > SKETCH_PAGE_MAX ? SKETCH_PAGE_MAX : page;
+}
+
+/* An empty page state over these octaves with the block for at least so many pages. */
+static SketchState *
+pages_create(int32_t first, int32_t last, uint32_t pages, const SketchState *from, const SketchMemory *memory)
+{
+	uint32_t	length;
+	size_t		fixed;
+	size_t		bytes;
+	size_t		capacity;
+	SketchState *state;
+
+	length = (uint32_t) (last - first + 4) & ~3u;
+	fixed = SKETCH_STATE_HEADER + length * sizeof(uint16_t);
+	bytes = block_bytes(fixed + pages * SKETCH_PAGE_BYTES);
+	capacity = (bytes - fixed) / SKETCH_PAGE_BYTES;
+	if (capacity > length)
+		capacity = length;
+	state = memory->allocate(fixed + capacity * SKETCH_PAGE_BYTES);
+	if (state == NULL)
+		return NULL;
+	memcpy(state, from, SKETCH_STATE_HEADER);
+	state->form = SKETCH_FORM_PAGES;
+	state->dir_length = length;
+	state->u.pages.dir_first = first;
+	state->u.pages.length = 0;
+	state->u.pages.capacity = capacity;
+	state->u.pages.unused = 0;
+	return state;
+}
+
+/* From a list to pages, or NULL and *worth = false if a list is still cheaper. */
+static SketchState *
+list_to_pages(const SketchState *state, int32_t key, size_t list_bytes, bool *worth,
+			  const SketchMemory *memory)
+{
+	uint64_t	seen[(SKETCH_PAGE_MAX - SKETCH_PAGE_MIN) / 64 + 1] = {0};
+	const int32_t *keys = (const int32_t *) state->body;
+	int32_t		first = key >> 6;
+	int32_t		last = key >> 6;
+	uint32_t	pages = 0;
+	SketchState *result;
+
+	for (uint32_t i = 0; i <= state->u.list.length; i++)
+	{
+		int32_t		page = (i < state->u.list.length ? keys[i] : key) >> 6;
+		uint32_t	bit = page - SKETCH_PAGE_MIN;
+
+		pages += !((seen[bit / 64] >> (bit % 64)) & 1);
+		seen[bit / 64] |= UINT64_C(1) << (bit % 64);
+		if (page < first)
+			first = page;
+		if (page > last)
+			last = page;
+	}
+	first = clamp_page(first - DIRECTORY_MARGIN);
+	last = clamp_page(last + DIRECTORY_MARGIN);
+
+	*worth = list_bytes == 0 ||
+		block_bytes(SKETCH_STATE_HEADER + (last - first + 1) * sizeof(uint16_t) +
+					pages * SKETCH_PAGE_BYTES) <= PAGES_WORTH * list_bytes;
+	if (!*worth)
+		return NULL;
+	result = pages_create(first, last, pages, state, memory);
+	if (result == NULL)
+		return NULL;
+	for (uint32_t i = 0; i < state->u.list.length; i++)
+		if (!sketch_count_key(result, keys[i], 1))
+			__builtin_trap();	/* there is a page for each of them */
+	return result;
+}
+
+static SketchState *
+list_enlarge(const SketchState *state, int32_t key, uint64_t n, const SketchMemory *memory)
+{
+	size_t		list_bytes = 0;
+	bool		worth = true;
+	SketchState *result;
+
+	if (n <= SKETCH_LIST_MAX - state->u.list.length)
+		list_bytes = block_bytes(SKETCH_STATE_HEADER + (state->u.list.length + n) * sizeof(int32_t));
+	result = list_to_pages(state, key, list_bytes, &worth, memory);
+	if (worth)
+		return result;
+	result = memory->allocate(list_bytes);
+	if (result == NULL)
+		return NULL;
+	memcpy(result, state, SKETCH_STATE_HEADER + state->u.list.length * sizeof(int32_t));
+	result->u.list.capacity = (list_bytes - SKETCH_STATE_HEADER) / sizeof(int32_t);
+	return result;
+}
+
+SketchState *
+sketch_enlarge(const SketchState *state, int32_t key, uint64_t n, const SketchMemory *memory)
+{
+	int32_t		first;
+	int32_t		last;
+	int32_t		old_first;
+	int32_t		old_last;
+	int32_t		margin;
+	SketchState *result;
+
+	if (state->form == SKETCH_FORM_LIST)
+		return list_enlarge(state, key, n, memory);
+
+	old_first = first = state->u.pages.dir_first;
+	old_last = last = clamp_page(first + state->dir_length - 1);
+
+	/* a range that keeps growing is followed in ever larger steps */
+	margin = state->dir_length / 2 > DIRECTORY_MARGIN ? state->dir_length / 2 : DIRECTORY_MARGIN;
+	if (key >> 6 < first)
+		first = clamp_page((key >> 6) - margin);
+	if (key >> 6 > last)
+		last = clamp_page((key >> 6) + margin);
+	result = pages_create(first, last, state->u.pages.length + 1, state, memory);
+	if (result == NULL)
+		return NULL;
+	memcpy(directory(result) + (old_first - first), directory(state),
+		   (old_last - old_first + 1) * sizeof(uint16_t));
+	memcpy(page_counters(result, 1), page_counters(state, 1),
+		   state->u.pages.length * SKETCH_PAGE_BYTES);
+	result->u.pages.length = state->u.pages.length;
+	return result;
+}
+
+bool
+sketch_count_key(SketchState *state, int32_t key, uint64_t n)
+{
+	uint32_t	entry;
+
+	if (key == 0)
+	{
+		state->zeros += n;
+		return true;
+	}
+	if (state->form == SKETCH_FORM_LIST)
+	{
+		int32_t    *keys = (int32_t *) state->body;
+
+		if (n > state->u.list.capacity - state->u.list.length)
+			return false;
+		while (n-- > 0)
+			keys[state->u.list.length++] = key;
+		return true;
+	}
+	entry = (uint32_t) ((key >> 6) - state->u.pages.dir_first);
+	if (entry >= state->dir_length)
+		return false;
+	if (directory(state)[entry] == 0)
+	{
+		if (state->u.pages.length == state->u.pages.capacity)
+			return false;
+		directory(state)[entry] = ++state->u.pages.length;
+	}
+	page_counters(state, directory(state)[entry])[key & 63] += n;
+	return true;
+}
+
+SketchStatus
+sketch_add_slowly(SketchState *state, double value)
+{
+	if (state->count >= SKETCH_COUNT_MAX)
+		return SKETCH_TOO_MANY;
+	if (!isfinite(value))
+		return SKETCH_INVALID;
+	value += 0.0;				/* there is one zero, the positive */
+	if (!sketch_count_key(state, sketch_key(value), 1))
+		return SKETCH_NO_ROOM;
+	state->count++;
+	if (value < state->min)
+		state->min = value;
+	if (value > state->max)
+		state->max = value;
+	sketch_add_sum(state, value);
+	return SKETCH_OK;
+}
+
+/* ---- merging ---- */
+
+/* The walk over tokens into pages: where a sketch of many sketches spends its time. */
+static bool
+merge_tokens(SketchState *state, SketchCursor *cursor)
+{
+	const uint8_t *token = cursor->token;
+	const uint8_t *end = cursor->view->tokens_end;
+	int32_t		key = cursor->key;
+	uint64_t	given = cursor->given;
+	const uint16_t *entries = directory(state);
+	uint64_t   *counters = page_counters(state, 1);
+	int32_t		first = state->u.pages.dir_first;
+	uint32_t	length = state->dir_length;
+
+	while (token < end)
+	{
+		SketchToken t = sketch_token[*token];
+		int32_t		next = key + t.gap + 1;
+		uint32_t	entry = (uint32_t) ((next >> 6) - first);
+
+		if (t.count == 0 || entry >= length || entries[entry] == 0 || next == 0)
+			break;				/* one step of the careful kind */
+		counters[(uint32_t) (entries[entry] - 1) * SKETCH_OCTAVE + (next & 63)] += t.count;
+		given += t.count;
+		key = next;
+		token++;
+	}
+	cursor->token = token;
+	cursor->key = key;
+	cursor->given = given;
+	return token < end;
+}
+
+SketchStatus
+sketch_merge(SketchState *state, SketchCursor *cursor)
+{
+	const SketchView *view = cursor->view;
+
+	if (view->count > SKETCH_COUNT_MAX - state->count)
+		return SKETCH_TOO_MANY;
+
+	for (;;)
+	{
+		if (!cursor->pending)
+		{
+			if (view->source == SKETCH_FROM_TOKENS && state->form == SKETCH_FORM_PAGES &&
+				!merge_tokens(state, cursor) && cursor->given == view->count)
+				break;
+			if (!sketch_cursor_next(cursor))
+				break;
+		}
+		cursor->pending = !sketch_count_key(state, cursor->key, cursor->n);
+		if (cursor->pending)
+			return SKETCH_NO_ROOM;
+	}
+	if (cursor->corrupt || cursor->given != view->count)
+		return SKETCH_INVALID;
+	if (view->count == 0)
+		return SKETCH_OK;
+
+	state->count += view->count;
+	if (view->min < state->min)
+		state->min = view->min;
+	if (view->max > state->max)
+		state->max = view->max;
+	sketch_add_sum(state, view->sum);
+	return SKETCH_OK;
+}
+
+SketchStatus
+sketch_merge_growing(SketchState **state, const SketchView *view, bool release_first, const SketchMemory *memory)
+{
+	SketchCursor cursor;
+	SketchStatus status;
+	bool		release = release_first;
+
+	sketch_cursor_start(&cursor, view);
+	while ((status = sketch_merge(*state, &cursor)) == SKETCH_NO_ROOM)
+	{
+		SketchState *larger = sketch_enlarge(*state, cursor.key, cursor.n, memory);
+
+		if (larger == NULL)
+			return SKETCH_NO_MEMORY;
+		if (release)
+			memory->release(*state);
+		*state = larger;
+		release = true;
+	}
+	return status;
+}
