@@ -338,6 +338,7 @@ suspend(struct request *r)
 	int			pending = WAIT_PENDING;
 	struct MHD_Connection *mhd = r->mhd;
 
+	r->counted_wait = true;
 	atomic_fetch_add(&r->gateway->suspended, 1);
 	metric_change(METRIC_REQUESTS_WAITING, 1);
 	/* suspend first, publish second: nobody may resume what is not suspended */
@@ -353,14 +354,25 @@ suspend(struct request *r)
 		MHD_resume_connection(mhd);
 }
 
+/* The connection is no longer suspended: its client gets the answer, or has
+ * gone meanwhile. */
+static void
+end_wait(struct request *r)
+{
+	if (!r->counted_wait)
+		return;
+	r->counted_wait = false;
+	connection_wait(r->connection, NULL);
+	atomic_fetch_sub(&r->gateway->suspended, 1);
+	metric_change(METRIC_REQUESTS_WAITING, -1);
+}
+
 static enum MHD_Result
 resumed(struct request *r)
 {
 	bool		expired = atomic_load(&r->wait) == WAIT_EXPIRED;
 
-	connection_wait(r->connection, NULL);
-	atomic_fetch_sub(&r->gateway->suspended, 1);
-	metric_change(METRIC_REQUESTS_WAITING, -1);
+	end_wait(r);
 	if (!r->answer.set)
 		r->route->finish(r, expired);
 	return send_answer(r);
@@ -434,6 +446,7 @@ completed(void *cls, struct MHD_Connection *mhd, void **context, enum MHD_Reques
 	*context = NULL;
 	if (r->counted_body)
 		atomic_fetch_sub(&h->gateway->bodies, 1);
+	end_wait(r);
 	connection_phase(r->connection, PHASE_IDLE);
 	request_release(r);
 	atomic_fetch_sub(&h->gateway->requests, 1);

@@ -111,7 +111,8 @@ struct request
 	struct MHD_Connection *mhd;
 	const struct route *route;	/* NULL until the headers are complete */
 	bool		started;		/* the headers have been looked at */
-	bool		counted_body;
+	bool		counted_body;	/* in gateway->bodies */
+	bool		counted_wait;	/* in gateway->suspended */
 	_Atomic int wait;			/* enum wait_state */
 	_Atomic int references;
 	int64_t		start_us;
