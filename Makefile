@@ -6,7 +6,9 @@ EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" ccproxy_metr
 
 MODULE_big = ccproxy_metrics
 PRICING_C  = $(wildcard pricing/*.c)
-OBJS       = $(patsubst %.c,%.o,$(wildcard extension/*.c) $(PRICING_C))
+# what the extension shares with the gateway's decoder: plain C
+SHARED_C   = gateway/timestamp.c gateway/decimal.c
+OBJS       = $(patsubst %.c,%.o,$(wildcard extension/*.c) $(PRICING_C) $(SHARED_C))
 DATA       = $(wildcard sql/upgrade/$(EXTENSION)--*--*.sql)
 DATA_built = build/$(EXTENSION)--$(EXTVERSION).sql
 

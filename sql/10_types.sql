@@ -61,3 +61,55 @@ CREATE TYPE ccproxy.request_event AS (
 );
 COMMENT ON TYPE ccproxy.request_event IS
 'An event to be merged: ord is the caller''s index; kind is 1 request, 2 response, 3 token_usage, 4 cost, 5 error, 6 complete; part_ts is the event''s own timestamp, NULL when it had none.';
+
+-- One request as it is read: exactly the columns of the view ccproxy.requests
+-- (a regression test compares them), so that functions can return its rows
+-- without depending on a table that is not the extension's.
+CREATE TYPE ccproxy.request_record AS (
+    request_id            text,
+    ts                    timestamptz,
+    user_id               text,
+    team_id               text,
+    session_id            text,
+    method                text,
+    path                  text,
+    endpoint_type         text,
+    provider              text,
+    user_agent            text,
+    client_ip             inet,
+    api_key_hash          text,
+    model                 text,
+    model_version         text,
+    streaming             boolean,
+    service_tier          text,
+    response_time_ms      double precision,
+    ttft_ms               double precision,
+    status_code           integer,
+    input_tokens          bigint,
+    cache_read_tokens     bigint,
+    cache_write_tokens    bigint,
+    cache_write_1h_tokens bigint,
+    output_tokens         bigint,
+    reasoning_tokens      bigint,
+    total_tokens          bigint,
+    input_cost            numeric,
+    cache_read_cost       numeric,
+    cache_write_cost      numeric,
+    output_cost           numeric,
+    tool_cost             numeric,
+    total_cost            numeric,
+    reported_cost         numeric,
+    price_id              integer,
+    error_type            text,
+    error_message         text,
+    metadata              jsonb,
+    state                 text
+);
+COMMENT ON TYPE ccproxy.request_record IS
+'One LLM request as read from ccproxy.requests: costs in USD, durations in milliseconds, disjoint token buckets, state successful, failed or in_flight.';
+
+CREATE FUNCTION ccproxy.usd(picodollars bigint) RETURNS numeric
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN pg_catalog.trim_scale(picodollars::numeric * 0.000000000001);
+COMMENT ON FUNCTION ccproxy.usd(bigint) IS
+'Picodollars (1e-12 USD) as exact USD; NULL for NULL.';

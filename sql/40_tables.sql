@@ -1,0 +1,163 @@
+-- The tables: made by ccproxy.create_metrics_table(), as the extension's owner
+-- and outside its membership, so that dumps carry them as ordinary tables and
+-- DROP EXTENSION cannot take the data along.
+
+CREATE FUNCTION ccproxy.create_metrics_table(retention interval DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning
+AS $$
+BEGIN
+    IF retention IS NOT NULL AND retention < interval '1 day' THEN
+        RAISE EXCEPTION 'retention must be at least one day, got %', retention
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+
+    -- Two callers at once (two gateways starting) take turns.
+    PERFORM pg_advisory_xact_lock('pg_class'::regclass::oid::integer, hashtext('ccproxy.create_metrics_table'));
+
+    -- Settings and the secret that API keys are hashed with; never readable
+    -- by anyone but the owner.
+    CREATE TABLE IF NOT EXISTS ccproxy.configuration (
+        singleton        boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+        retention        interval NOT NULL DEFAULT interval '90 days',
+        partitions_ahead integer NOT NULL DEFAULT 7 CHECK (partitions_ahead BETWEEN 1 AND 366),
+        part_window      interval NOT NULL DEFAULT interval '24 hours' CHECK (part_window >= interval '1 minute'),
+        hash_secret      bytea NOT NULL CHECK (length(hash_secret) BETWEEN 16 AND 64)
+    );
+    COMMENT ON TABLE ccproxy.configuration IS
+    'One row: how long raw rows are kept, how many daily partitions are made ahead, how long parts of a request may arrive, and the secret of the API key hashes.';
+    REVOKE ALL ON ccproxy.configuration FROM PUBLIC;
+    INSERT INTO ccproxy.configuration (hash_secret)
+    VALUES (uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))
+    ON CONFLICT DO NOTHING;
+    IF create_metrics_table.retention IS NOT NULL THEN
+        UPDATE ccproxy.configuration SET retention = create_metrics_table.retention;
+    END IF;
+
+    -- The raw rows. LIKE, not OF: a dump of an OF table does not restore into
+    -- a newer version of the type.
+    IF to_regclass('ccproxy.request_log') IS NULL THEN
+        CREATE TABLE ccproxy.request_log (LIKE ccproxy.request_metric) PARTITION BY RANGE (ts);
+        ALTER TABLE ccproxy.request_log
+            ALTER COLUMN ts SET NOT NULL,
+            ALTER COLUMN request_id SET NOT NULL,
+            -- time first keeps the index append-only: request ids are random
+            ADD CONSTRAINT request_log_key UNIQUE (ts, request_id);
+        CREATE INDEX request_log_request_id ON ccproxy.request_log
+            USING brin (request_id text_bloom_ops);
+        COMMENT ON TABLE ccproxy.request_log IS
+        'Raw requests, one row each, daily partitions by ts (UTC). Read ccproxy.requests instead: this table keeps picodollars and microseconds.';
+    END IF;
+
+    -- Which ts a request that arrives in parts is stored under.
+    CREATE TABLE IF NOT EXISTS ccproxy.request_key (
+        request_id text PRIMARY KEY,
+        ts         timestamptz NOT NULL,
+        claimed_at timestamptz NOT NULL DEFAULT now()
+    ) WITH (fillfactor = 70);
+    COMMENT ON TABLE ccproxy.request_key IS
+    'Requests that arrived in parts or without a timestamp, and the ts they are stored under; trimmed by maintain() after the part window.';
+
+    -- The parts themselves, so that any order of arrival gives the same row.
+    CREATE TABLE IF NOT EXISTS ccproxy.request_part (
+        LIKE ccproxy.request_metric,
+        kind       smallint NOT NULL,
+        part_ts    timestamptz NOT NULL,
+        digest     bigint NOT NULL,
+        PRIMARY KEY (request_id, kind, part_ts, digest)
+    );
+    COMMENT ON TABLE ccproxy.request_part IS
+    'Parts of requests within the part window; the row in ccproxy.request_log is always the fold of a request''s parts. Trimmed by maintain().';
+
+    -- Batches that were committed: tells a gateway whether a COMMIT whose
+    -- answer got lost took place.
+    CREATE TABLE IF NOT EXISTS ccproxy.ingest_batch (
+        batch_id     uuid PRIMARY KEY,
+        committed_at timestamptz NOT NULL DEFAULT now()
+    );
+    COMMENT ON TABLE ccproxy.ingest_batch IS
+    'Ids of committed gateway batches, trimmed by maintain() after a day.';
+
+    PERFORM ccproxy._create_views();
+    PERFORM ccproxy.ensure_partitions(now() - interval '1 day',
+        now() + (SELECT make_interval(days => c.partitions_ahead) FROM ccproxy.configuration c));
+END
+$$;
+COMMENT ON FUNCTION ccproxy.create_metrics_table(interval) IS
+'Makes the metrics tables, partitions and views, owned by the extension''s owner; run it again after ALTER EXTENSION ... UPDATE, as often as you like. retention: how long raw rows are kept (default 90 days; NULL keeps what is set). Errors: 22023 when retention is shorter than a day.';
+
+-- What a day's partition is called.
+CREATE FUNCTION ccproxy._partition_name(day date) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN 'request_log_p' || pg_catalog.to_char(day::timestamp, 'YYYYMMDD');
+
+CREATE FUNCTION ccproxy.ensure_partitions(from_ts timestamptz, to_ts timestamptz) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning
+AS $$
+DECLARE
+    first_day date := (from_ts AT TIME ZONE 'UTC')::date;
+    last_day  date := (to_ts AT TIME ZONE 'UTC')::date;
+    oldest    date;
+    newest    date;
+    missing   date[];
+    day       date;
+    name      text;
+BEGIN
+    IF from_ts IS NULL OR to_ts IS NULL OR NOT isfinite(from_ts) OR NOT isfinite(to_ts) OR first_day > last_day THEN
+        RAISE EXCEPTION 'range of partitions must be finite and in order, got % to %', from_ts, to_ts
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    -- Events are judged when they are accepted; one that waited in a spool may
+    -- be a little older than the retention by the time it lands.
+    SELECT ((now() - c.retention - interval '31 days') AT TIME ZONE 'UTC')::date,
+           ((now() + make_interval(days => c.partitions_ahead + 1)) AT TIME ZONE 'UTC')::date
+      INTO oldest, newest
+      FROM ccproxy.configuration c;
+    IF first_day < oldest OR last_day > newest THEN
+        RAISE EXCEPTION 'no partition for %: outside the retention window', CASE WHEN first_day < oldest THEN first_day ELSE last_day END
+            USING ERRCODE = 'datetime_field_overflow',
+                  DETAIL = format('Partitions may be made from %s to %s.', oldest, newest),
+                  HINT = 'Lengthen the retention: SELECT ccproxy.create_metrics_table(retention => interval ''...'').';
+    END IF;
+
+    missing := ARRAY(SELECT d::date FROM generate_series(first_day::timestamp, last_day::timestamp, interval '1 day') AS d
+                     WHERE to_regclass('ccproxy.' || ccproxy._partition_name(d::date)) IS NULL ORDER BY 1);
+    IF missing = '{}' THEN
+        RETURN 0;
+    END IF;
+
+    -- The lock that ATTACH takes anyway, taken first: others who miss the same
+    -- partitions wait here and then find them. Inserts and selects go on.
+    LOCK TABLE ONLY ccproxy.request_log IN SHARE UPDATE EXCLUSIVE MODE;
+    missing := ARRAY(SELECT d FROM unnest(missing) AS d
+                     WHERE to_regclass('ccproxy.' || ccproxy._partition_name(d)) IS NULL ORDER BY 1);
+    FOREACH day IN ARRAY missing LOOP
+        name := ccproxy._partition_name(day);
+        -- LIKE and ATTACH: PARTITION OF would take ACCESS EXCLUSIVE on the parent.
+        EXECUTE format('CREATE TABLE ccproxy.%I (LIKE ccproxy.request_log INCLUDING ALL)', name);
+        EXECUTE format('ALTER TABLE ccproxy.request_log ATTACH PARTITION ccproxy.%I FOR VALUES FROM (%L) TO (%L)',
+            name, day::text || ' 00:00:00+00', (day + 1)::text || ' 00:00:00+00');
+    END LOOP;
+    RETURN cardinality(missing);
+END
+$$;
+COMMENT ON FUNCTION ccproxy.ensure_partitions(timestamptz, timestamptz) IS
+'Makes the daily partitions (UTC) that from_ts to to_ts need and that do not exist; returns how many it made. Blocks neither readers nor writers. Errors: 22008 outside the retention window (31 days of grace, partitions_ahead + 1 days ahead), 22023 when the range is not finite or reversed.';
+
+CREATE FUNCTION ccproxy.gateway_configuration(
+    OUT extension_version text, OUT retention interval, OUT hash_secret bytea, OUT catalogue_version bigint)
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    SELECT e.extversion, c.retention, c.hash_secret, 0
+      INTO extension_version, retention, hash_secret, catalogue_version
+      FROM ccproxy.configuration c, pg_extension e
+     WHERE e.extname = 'ccproxy_metrics';
+END
+$$;
+COMMENT ON FUNCTION ccproxy.gateway_configuration() IS
+'What a gateway must know: version, retention, the secret of the API key hashes, the version of the price catalogue. For roles that have grant_gateway().';

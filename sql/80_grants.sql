@@ -1,0 +1,75 @@
+-- Who may do what: three kinds of roles, and nobody else.
+
+CREATE FUNCTION ccproxy.grant_read(role name) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    EXECUTE format('GRANT USAGE ON SCHEMA ccproxy TO %I', role);
+    EXECUTE format('GRANT SELECT ON ccproxy.requests TO %I', role);
+END
+$$;
+COMMENT ON FUNCTION ccproxy.grant_read(name) IS
+'Lets a role read: the views, and the functions that read them (stats, request, cost).';
+
+CREATE FUNCTION ccproxy.grant_write(role name) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    EXECUTE format('GRANT USAGE ON SCHEMA ccproxy TO %I', role);
+    EXECUTE format('GRANT INSERT ON ccproxy.requests TO %I', role);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION ccproxy.ingest(jsonb) TO %I', role);
+END
+$$;
+COMMENT ON FUNCTION ccproxy.grant_write(name) IS
+'Lets a role write events: INSERT and COPY into ccproxy.requests, and ingest(). It cannot read them.';
+
+CREATE FUNCTION ccproxy.grant_gateway(role name) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM ccproxy.grant_read(role);
+    EXECUTE format('GRANT INSERT ON ccproxy.request_log TO %I', role);
+    EXECUTE format('GRANT SELECT, INSERT ON ccproxy.ingest_batch TO %I', role);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION ccproxy.merge_events(ccproxy.request_event[]), '
+        'ccproxy.ensure_partitions(timestamptz, timestamptz), ccproxy.gateway_configuration(), '
+        'ccproxy.create_metrics_table(interval), '
+        'ccproxy._maintain_partitions(), ccproxy._maintain_summaries(), ccproxy._maintain_parts() TO %I', role);
+    EXECUTE format('GRANT EXECUTE ON PROCEDURE ccproxy.maintain() TO %I', role);
+END
+$$;
+COMMENT ON FUNCTION ccproxy.grant_gateway(name) IS
+'Lets a role be a gateway''s: COPY into request_log, merge_events(), maintain(), gateway_configuration() (which tells the secret of the API key hashes) and everything of grant_read().';
+
+-- Functions that act with the owner's rights belong to the extension's owner,
+-- not to the superuser that a trusted extension's script runs as; and they,
+-- and what only the owner should call, are nobody else's until granted.
+DO $$
+DECLARE
+    f regprocedure;
+BEGIN
+    FOREACH f IN ARRAY ARRAY[
+        'ccproxy.create_metrics_table(interval)',
+        'ccproxy._create_views()',
+        'ccproxy.ensure_partitions(timestamptz, timestamptz)',
+        'ccproxy.gateway_configuration()',
+        'ccproxy._fold(text[])',
+        'ccproxy.merge_events(ccproxy.request_event[])',
+        'ccproxy.ingest(jsonb)',
+        'ccproxy.requests_insert()',
+        'ccproxy._maintain_partitions()',
+        'ccproxy._maintain_summaries()',
+        'ccproxy._maintain_parts()',
+        'ccproxy.grant_read(name)',
+        'ccproxy.grant_write(name)',
+        'ccproxy.grant_gateway(name)']::regprocedure[]
+    LOOP
+        EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO @extowner@', f);
+        EXECUTE pg_catalog.format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f);
+    END LOOP;
+END
+$$;
+ALTER PROCEDURE ccproxy.maintain() OWNER TO @extowner@;
+REVOKE EXECUTE ON PROCEDURE ccproxy.maintain() FROM PUBLIC;
