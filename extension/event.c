@@ -80,7 +80,7 @@ static const struct
 	((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * USECS_PER_SEC)
 #define KIND_COMPLETE 6
 #define MAX_UNKNOWN_KEYS 20		/* named in the warning */
-#define MAX_EPOCH_CHARS 63		/* what timestamp_from_number takes */
+#define MAX_EPOCH_CHARS 63		/* what timestamp_parse_epoch takes */
 
 /* What one call keeps at hand. */
 typedef struct Decoder
@@ -217,23 +217,20 @@ read_timestamp(const Decoder *d, Event *event, const JsonbValue *v)
 	TimestampTz ts;
 	const char *text;
 	int			len;
-	const char *reason;
 
 	if (v->type == jbvString)
 	{
 		text = v->val.string.val;
 		len = v->val.string.len;
-		if (!timestamp_from_text(text, len, &unix_us, &reason))
-			return refuse(event, "timestamp", reason);
+		if (!timestamp_parse(text, len, &unix_us))
+			return refuse(event, "timestamp", "is not an RFC 3339 time");
 	}
 	else if (v->type == jbvNumeric)
 	{
 		text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(v->val.numeric)));
 		len = strlen(text);
-		if (len > MAX_EPOCH_CHARS)
+		if (len > MAX_EPOCH_CHARS || !timestamp_parse_epoch(text, len, &unix_us))
 			return refuse(event, "timestamp", "is out of range");
-		if (!timestamp_from_number(text, len, &unix_us, &reason))
-			return refuse(event, "timestamp", reason);
 	}
 	else
 		return refuse(event, "timestamp", "must be a string or a number");
@@ -245,8 +242,9 @@ read_timestamp(const Decoder *d, Event *event, const JsonbValue *v)
 		return refuse(event, "timestamp", "is older than the retention");
 	if (ts > d->received + EVENT_MAX_AHEAD_SECONDS * USECS_PER_SEC)
 	{
+		/* no time of its own then: stored under that of its first receipt */
 		event->claimed_ts = pnstrdup(text, len);
-		ts = d->received;
+		return true;
 	}
 	event->values[COL_ts] = TimestampTzGetDatum(ts);
 	event->nulls[COL_ts] = false;

@@ -108,8 +108,9 @@
 /* An event's time must lie in [EVENT_MIN_TS, ...): 2000-01-01, Unix seconds. */
 #define EVENT_MIN_TS	946684800LL
 
-/* A timestamp further ahead than this is replaced by the time of receipt and
- * kept, as text, under this key of metadata. */
+/* A timestamp further ahead than this does not count: the event has none (its
+ * first receipt decides, so that sending it again changes nothing), and the
+ * text of it is kept under this key of metadata. */
 #define EVENT_MAX_AHEAD_SECONDS 300
 #define EVENT_CLAIMED_TIMESTAMP_KEY "claimed_timestamp"
 

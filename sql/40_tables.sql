@@ -117,9 +117,10 @@ BEGIN
       INTO oldest, newest
       FROM ccproxy.configuration c;
     IF first_day < oldest OR last_day > newest THEN
-        RAISE EXCEPTION 'no partition for %: outside the retention window', CASE WHEN first_day < oldest THEN first_day ELSE last_day END
+        RAISE EXCEPTION 'no partition for %: outside the retention window',
+            to_char(CASE WHEN first_day < oldest THEN first_day ELSE last_day END, 'YYYY-MM-DD')
             USING ERRCODE = 'datetime_field_overflow',
-                  DETAIL = format('Partitions may be made from %s to %s.', oldest, newest),
+                  DETAIL = format('Partitions may be made from %s to %s.', to_char(oldest, 'YYYY-MM-DD'), to_char(newest, 'YYYY-MM-DD')),
                   HINT = 'Lengthen the retention: SELECT ccproxy.create_metrics_table(retention => interval ''...'').';
     END IF;
 
@@ -139,7 +140,7 @@ BEGIN
         -- LIKE and ATTACH: PARTITION OF would take ACCESS EXCLUSIVE on the parent.
         EXECUTE format('CREATE TABLE ccproxy.%I (LIKE ccproxy.request_log INCLUDING ALL)', name);
         EXECUTE format('ALTER TABLE ccproxy.request_log ATTACH PARTITION ccproxy.%I FOR VALUES FROM (%L) TO (%L)',
-            name, day::text || ' 00:00:00+00', (day + 1)::text || ' 00:00:00+00');
+            name, to_char(day, 'YYYY-MM-DD') || ' 00:00:00+00', to_char(day + 1, 'YYYY-MM-DD') || ' 00:00:00+00');
     END LOOP;
     RETURN cardinality(missing);
 END

@@ -94,7 +94,8 @@ DECLARE
     direct       ccproxy.request_event[];
     merged       ccproxy.request_event[];
     stored       integer[];
-    touched      text[];
+    claimed      text[]; -- ids nobody had a key for until now
+    touched      text[]; -- ids with a part that is new
 BEGIN
     IF EXISTS (SELECT FROM unnest(events) AS e
                 WHERE (e.metric).request_id IS NULL OR e.kind IS NULL OR e.kind NOT BETWEEN 1 AND 6) THEN
@@ -150,33 +151,19 @@ BEGIN
 
     -- 2. The rest claim their ids, in order; from here on nobody else touches
     --    these requests until we commit.
-    INSERT INTO ccproxy.request_key AS k (request_id, ts)
-    SELECT (e.metric).request_id,
-           coalesce(min(e.part_ts) FILTER (WHERE e.kind = 1), min(e.part_ts), now())
-      FROM unnest(merged) AS e
-     GROUP BY 1
-     ORDER BY 1
-    ON CONFLICT (request_id) DO UPDATE SET ts = k.ts;
-
-    -- 3. Their parts. A row that is there without parts of it on record (a
-    --    complete event, or parts older than the part window) is a part too.
-    WITH moment AS (
-        SELECT DISTINCT (e.metric).request_id, e.part_ts AS ts FROM unnest(merged) AS e WHERE e.part_ts IS NOT NULL
-        UNION
-        SELECT k.request_id, k.ts FROM ccproxy.request_key k
-         WHERE k.request_id IN (SELECT (e.metric).request_id FROM unnest(merged) AS e)
-    ), found AS (
-        SELECT l AS whole
-          FROM moment m
-          JOIN ccproxy.request_log l ON l.ts = m.ts AND l.request_id = m.request_id
-         WHERE l.parts IS NULL
-            OR NOT EXISTS (SELECT FROM ccproxy.request_part p WHERE p.request_id = m.request_id)
+    WITH locked AS (
+        INSERT INTO ccproxy.request_key AS k (request_id, ts)
+        SELECT (e.metric).request_id,
+               coalesce(min(e.part_ts) FILTER (WHERE e.kind = 1), min(e.part_ts), now())
+          FROM unnest(merged) AS e
+         GROUP BY 1
+         ORDER BY 1
+        ON CONFLICT (request_id) DO UPDATE SET ts = k.ts
+        RETURNING k.request_id, xmax = 0 AS is_new
     )
-    INSERT INTO ccproxy.request_part
-    SELECT (whole).*, CASE WHEN (whole).parts IS NULL THEN 6 ELSE 0 END, (whole).ts, ccproxy._digest(ROW((whole).*)::ccproxy.request_metric)
-      FROM found
-    ON CONFLICT DO NOTHING;
+    SELECT coalesce(array_agg(l.request_id), '{}') INTO claimed FROM locked l WHERE l.is_new;
 
+    -- 3. Their parts.
     WITH given AS (
         SELECT min(e.ord) AS given_ord, (e.metric).request_id, e.kind,
                coalesce(e.part_ts, '-infinity') AS part_ts, ccproxy._digest(e.metric) AS digest,
@@ -189,14 +176,33 @@ BEGIN
         ON CONFLICT DO NOTHING
         RETURNING request_id, kind, part_ts, digest
     )
-    SELECT array_agg(g.given_ord), array_agg(DISTINCT g.request_id)
+    SELECT array_agg(g.given_ord), coalesce(array_agg(DISTINCT g.request_id), '{}')
       INTO stored, touched
       FROM given g
       JOIN inserted i USING (request_id, kind, part_ts, digest);
 
-    -- 4. Fold and put the rows where they now belong.
-    IF touched IS NOT NULL THEN
-        WITH fold AS MATERIALIZED (
+    -- 4. Fold and put the rows where they now belong. A row that is there without
+    --    parts of it on record (a complete event, or parts older than the part
+    --    window) becomes a part first. A complete event may land between that
+    --    look and our writing: such a row is not overwritten, we look again.
+    WHILE touched <> '{}' LOOP
+        WITH moment AS (
+            SELECT p.request_id, p.part_ts AS ts FROM ccproxy.request_part p WHERE p.request_id = ANY (touched)
+            UNION
+            SELECT k.request_id, k.ts FROM ccproxy.request_key k WHERE k.request_id = ANY (touched)
+        ), found AS (
+            SELECT l AS whole
+              FROM moment m
+              JOIN ccproxy.request_log l ON l.ts = m.ts AND l.request_id = m.request_id
+             WHERE l.parts IS NULL OR l.request_id = ANY (claimed)
+        )
+        INSERT INTO ccproxy.request_part
+        SELECT (whole).*, CASE WHEN (whole).parts IS NULL THEN 6 ELSE 0 END, (whole).ts,
+               ccproxy._digest(ROW((whole).*)::ccproxy.request_metric)
+          FROM found
+        ON CONFLICT DO NOTHING;
+
+        WITH fold AS (
             SELECT * FROM ccproxy._fold(touched)
         ), moved AS (
             UPDATE ccproxy.request_key k SET ts = (f.metric).ts
@@ -208,26 +214,37 @@ BEGIN
          WHERE p.request_id = f.request_id
            AND l.request_id = f.request_id
            AND l.ts IN (f.old_ts, p.part_ts)
-           AND l.ts <> (f.metric).ts;
+           AND l.ts <> (f.metric).ts
+           AND (l.parts IS NOT NULL OR (p.kind = 6 AND p.part_ts = l.ts));
 
-        INSERT INTO ccproxy.request_log AS l
-        SELECT (f.metric).* FROM ccproxy._fold(touched) AS f ORDER BY (f.metric).ts, f.request_id
-        ON CONFLICT (ts, request_id) DO UPDATE SET (
-            response_time_us, ttft_us, input_tokens, cache_read_tokens, cache_write_tokens, cache_write_1h_tokens,
-            output_tokens, reasoning_tokens, input_cost, cache_read_cost, cache_write_cost, output_cost, tool_cost,
-            reported_cost, price_id, status_code, parts, streaming, user_id, team_id, session_id, method, path,
-            endpoint_type, provider, user_agent, client_ip, api_key_hash, model, model_version, service_tier,
-            error_type, error_message, metadata) = ROW(
-            excluded.response_time_us, excluded.ttft_us, excluded.input_tokens, excluded.cache_read_tokens,
-            excluded.cache_write_tokens, excluded.cache_write_1h_tokens, excluded.output_tokens,
-            excluded.reasoning_tokens, excluded.input_cost, excluded.cache_read_cost, excluded.cache_write_cost,
-            excluded.output_cost, excluded.tool_cost, excluded.reported_cost, excluded.price_id,
-            excluded.status_code, excluded.parts, excluded.streaming, excluded.user_id, excluded.team_id,
-            excluded.session_id, excluded.method, excluded.path, excluded.endpoint_type, excluded.provider,
-            excluded.user_agent, excluded.client_ip, excluded.api_key_hash, excluded.model,
-            excluded.model_version, excluded.service_tier, excluded.error_type, excluded.error_message,
-            excluded.metadata);
-    END IF;
+        WITH written AS (
+            INSERT INTO ccproxy.request_log AS l
+            SELECT (f.metric).* FROM ccproxy._fold(touched) AS f ORDER BY (f.metric).ts, f.request_id
+            ON CONFLICT (ts, request_id) DO UPDATE SET (
+                response_time_us, ttft_us, input_tokens, cache_read_tokens, cache_write_tokens, cache_write_1h_tokens,
+                output_tokens, reasoning_tokens, input_cost, cache_read_cost, cache_write_cost, output_cost, tool_cost,
+                reported_cost, price_id, status_code, parts, streaming, user_id, team_id, session_id, method, path,
+                endpoint_type, provider, user_agent, client_ip, api_key_hash, model, model_version, service_tier,
+                error_type, error_message, metadata) = ROW(
+                excluded.response_time_us, excluded.ttft_us, excluded.input_tokens, excluded.cache_read_tokens,
+                excluded.cache_write_tokens, excluded.cache_write_1h_tokens, excluded.output_tokens,
+                excluded.reasoning_tokens, excluded.input_cost, excluded.cache_read_cost, excluded.cache_write_cost,
+                excluded.output_cost, excluded.tool_cost, excluded.reported_cost, excluded.price_id,
+                excluded.status_code, excluded.parts, excluded.streaming, excluded.user_id, excluded.team_id,
+                excluded.session_id, excluded.method, excluded.path, excluded.endpoint_type, excluded.provider,
+                excluded.user_agent, excluded.client_ip, excluded.api_key_hash, excluded.model,
+                excluded.model_version, excluded.service_tier, excluded.error_type, excluded.error_message,
+                excluded.metadata)
+             WHERE l.parts IS NOT NULL
+                OR EXISTS (SELECT FROM ccproxy.request_part p
+                            WHERE p.request_id = l.request_id AND p.kind = 6 AND p.part_ts = l.ts)
+            RETURNING l.request_id
+        )
+        SELECT array_agg(t) INTO touched FROM unnest(touched) AS t
+         WHERE t NOT IN (SELECT w.request_id FROM written w);
+        touched := coalesce(touched, '{}');
+        claimed := '{}';
+    END LOOP;
 
     RETURN QUERY
         SELECT e.ord, CASE WHEN e.ord = ANY (stored) THEN 'accepted' ELSE 'duplicate' END

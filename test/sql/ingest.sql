@@ -1,8 +1,11 @@
-SET ROLE regress_ccproxy_owner;
+\getenv abs_srcdir PG_ABS_SRCDIR
+\set include :abs_srcdir '/sql/include/metrics_table.psql'
+\i :include
 SET timezone = 'America/New_York';
 -- times inside the retention, the same whenever this runs
 SELECT date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' - interval '2 days' AS day \gset
 SELECT to_char(:'day'::timestamptz AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS d \gset
+\set t :d 'T09:00:00Z'
 
 -- one complete event, with everything
 SELECT * FROM ccproxy.ingest(jsonb_build_object(
@@ -27,10 +30,10 @@ SELECT total_cost = input_cost + cache_read_cost + cache_write_cost + output_cos
 SELECT count(*) FROM ccproxy.request_log r WHERE r::text LIKE '%secret%';
 -- the same key in its three forms has the same hash; a producer's own hash gets another
 SELECT accepted FROM ccproxy.ingest(jsonb_build_array(
-    jsonb_build_object('request_id', 'k1', 'timestamp', :'d', 'api_key', 'sk-secret'),
-    jsonb_build_object('request_id', 'k2', 'timestamp', :'d', 'authorization', 'Bearer sk-secret'),
-    jsonb_build_object('request_id', 'k3', 'timestamp', :'d', 'authorization', 'sk-secret', 'api_key_hash', 'feed'),
-    jsonb_build_object('request_id', 'k4', 'timestamp', :'d', 'api_key_hash', 'sk-secret')));
+    jsonb_build_object('request_id', 'k1', 'timestamp', :'t', 'api_key', 'sk-secret'),
+    jsonb_build_object('request_id', 'k2', 'timestamp', :'t', 'authorization', 'Bearer sk-secret'),
+    jsonb_build_object('request_id', 'k3', 'timestamp', :'t', 'authorization', 'sk-secret', 'api_key_hash', 'feed'),
+    jsonb_build_object('request_id', 'k4', 'timestamp', :'t', 'api_key_hash', 'sk-secret')));
 SELECT count(DISTINCT api_key_hash) FROM ccproxy.requests WHERE request_id IN ('full', 'k1', 'k2', 'k3', 'k4');
 
 -- posting again changes nothing
@@ -42,10 +45,10 @@ SELECT request_id, status_code FROM ccproxy.requests WHERE request_id IN ('full'
 
 -- bad events beside good ones: each by index, field and reason
 SELECT accepted, duplicates, rejected, e.index, e.field, e.reason
-  FROM ccproxy.ingest(jsonb_build_array(
-    jsonb_build_object('request_id', 'good1', 'timestamp', :'d', 'status_code', 200),
+  FROM ccproxy.ingest((SELECT jsonb_agg(x::jsonb ORDER BY n) FROM unnest(ARRAY[
+    jsonb_build_object('request_id', 'good1', 'timestamp', :'t', 'status_code', 200)::text,
     '"text"', 'null', '[]', '1',
-    '{"request_id": 7}', jsonb_build_object('request_id', repeat('x', 257)),
+    '{"request_id": 7}', jsonb_build_object('request_id', repeat('x', 257))::text,
     '{"input_tokens": -1}', '{"input_tokens": 1.5}', '{"output_tokens": "12"}', '{"input_tokens": 1e400}', '{"output_tokens": 1000000000001}',
     '{"status_code": 99}', '{"status_code": 600}', '{"status_code": 200.5}', '{"status_code": true}',
     '{"response_time_ms": -0.001}', '{"response_time_ms": "fast"}', '{"ttft_ms": 1e13}',
@@ -54,7 +57,7 @@ SELECT accepted, duplicates, rejected, e.index, e.field, e.reason
     '{"client_ip": "300.1.1.1"}', '{"client_ip": "10.0.0.0/8"}', '{"client_ip": 5}',
     '{"streaming": "yes"}', '{"reported_cost": -1}', '{"reported_cost": 1e7}', '{"total_cost": "1"}', '{"metadata": []}', '{"metadata": "x"}',
     '{"kind": "cancel"}', '{"kind": 1}', '{"api_key": 5}', '{"model": {}}',
-    jsonb_build_object('request_id', 'good2', 'timestamp', :'d', 'status_code', 200))) AS r,
+    jsonb_build_object('request_id', 'good2', 'timestamp', :'t', 'status_code', 200)::text]) WITH ORDINALITY AS u(x, n))) AS r,
        jsonb_to_recordset(r.errors) AS e(index int, field text, reason text) ORDER BY e.index;
 SELECT request_id FROM ccproxy.requests WHERE request_id LIKE 'good_' ORDER BY 1;
 -- only the first hundred errors are listed, all are counted
@@ -65,11 +68,11 @@ SELECT * FROM ccproxy.ingest('5');
 SELECT * FROM ccproxy.ingest(NULL);
 
 -- null is absent, '' is absent, derived columns are ignored, others are named
-SELECT accepted, rejected FROM ccproxy.ingest(jsonb_build_object('request_id', 'nulls', 'timestamp', :'d', 'model', NULL, 'user_id', '',
+SELECT accepted, rejected FROM ccproxy.ingest(jsonb_build_object('request_id', 'nulls', 'timestamp', :'t', 'model', NULL, 'user_id', '',
     'total_tokens', 5, 'state', 'failed', 'price_id', 3, 'input_cost', 7, 'inputtokens', 4));
 SELECT model, user_id, total_tokens, state, price_id, total_cost FROM ccproxy.requests WHERE request_id = 'nulls';
 -- free text is cut between characters, never refused
-SELECT accepted FROM ccproxy.ingest(jsonb_build_object('request_id', 'long', 'timestamp', :'d', 'error_message', 'x' || repeat('ü', 5000), 'user_agent', repeat('u', 2000), 'path', repeat('p', 3000)));
+SELECT accepted FROM ccproxy.ingest(jsonb_build_object('request_id', 'long', 'timestamp', :'t', 'error_message', 'x' || repeat('ü', 5000), 'user_agent', repeat('u', 2000), 'path', repeat('p', 3000)));
 SELECT length(error_message), octet_length(error_message), length(user_agent), length(path), state FROM ccproxy.requests WHERE request_id = 'long';
 
 -- timestamps: zones, no zone (UTC whatever the session says), epoch in four units
@@ -78,18 +81,17 @@ SELECT accepted, rejected FROM ccproxy.ingest(jsonb_build_array(
     jsonb_build_object('request_id', 't1', 'timestamp', :'d' || 'T12:00:00+02:00'),
     jsonb_build_object('request_id', 't2', 'timestamp', :'d' || 'T12:00:00'),
     jsonb_build_object('request_id', 't3', 'timestamp', :epoch + 0.5),
-    jsonb_build_object('request_id', 't4', 'timestamp', :epoch * 1000 + 500),
-    jsonb_build_object('request_id', 't5', 'timestamp', :epoch * 1000000 + 500000),
-    jsonb_build_object('request_id', 't6', 'timestamp', :epoch * 1000000000 + 500000000)));
+    jsonb_build_object('request_id', 't4', 'timestamp', :epoch::bigint * 1000 + 500),
+    jsonb_build_object('request_id', 't5', 'timestamp', :epoch::bigint * 1000000 + 500000),
+    jsonb_build_object('request_id', 't6', 'timestamp', :epoch::bigint * 1000000000 + 500000000)));
 SELECT request_id, ts AT TIME ZONE 'UTC' - :'d'::timestamp AS at FROM ccproxy.requests WHERE request_id ~ '^t[1-6]$' ORDER BY 1;
 -- too far ahead: stored as now, the original kept
 SELECT accepted FROM ccproxy.ingest('{"request_id": "ahead", "timestamp": "2200-01-01T00:00:00Z", "metadata": {"a": 1}}');
-SELECT ts = now() AS is_now, metadata FROM ccproxy.requests WHERE request_id = 'ahead';
 SELECT ts > now() - interval '1 minute' AS is_now, metadata FROM ccproxy.requests WHERE request_id = 'ahead';
 
 -- no id: one is made and returned
 SELECT accepted, request_ids ->> '1' ~ '^[0-9a-f-]{36}$' AS made, request_ids ? '0' AS other
-  FROM ccproxy.ingest(jsonb_build_array(jsonb_build_object('request_id', 'has', 'timestamp', :'d'), jsonb_build_object('timestamp', :'d', 'model', 'made')));
+  FROM ccproxy.ingest(jsonb_build_array(jsonb_build_object('request_id', 'has', 'timestamp', :'t'), jsonb_build_object('timestamp', :'t', 'model', 'made')));
 SELECT request_id ~ '^[0-9a-f-]{36}$' FROM ccproxy.requests WHERE model = 'made';
 
 -- no timestamp: the time of the first receipt, and still counted once
@@ -100,8 +102,8 @@ SELECT count(*), bool_and(ts > now() - interval '1 minute') FROM ccproxy.request
 
 -- reported cost: total_cost counts as one
 SELECT accepted FROM ccproxy.ingest(jsonb_build_array(
-    jsonb_build_object('request_id', 'rc1', 'timestamp', :'d', 'total_cost', 0.5),
-    jsonb_build_object('request_id', 'rc2', 'timestamp', :'d', 'total_cost', 0.5, 'reported_cost', 0.000000000001)));
+    jsonb_build_object('request_id', 'rc1', 'timestamp', :'t', 'total_cost', 0.5),
+    jsonb_build_object('request_id', 'rc2', 'timestamp', :'t', 'total_cost', 0.5, 'reported_cost', 0.000000000001)));
 SELECT request_id, reported_cost, total_cost FROM ccproxy.requests WHERE request_id IN ('rc1', 'rc2') ORDER BY 1;
 
 -- INSERT and COPY into the view: validated, priced, merged

@@ -1,5 +1,7 @@
 -- A request in parts: whatever the order, however often, one row, the same row.
-SET ROLE regress_ccproxy_owner;
+\getenv abs_srcdir PG_ABS_SRCDIR
+\set include :abs_srcdir '/sql/include/metrics_table.psql'
+\i :include
 SELECT date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' - interval '2 days' AS day \gset
 SELECT to_char(:'day'::timestamptz AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS d \gset
 
@@ -66,9 +68,9 @@ BEGIN
             PERFORM ccproxy.ingest(parts[i] || jsonb_build_object('request_id', id));
         END LOOP;
         PERFORM ccproxy.ingest((SELECT jsonb_agg(parts[n] || jsonb_build_object('request_id', id)) FROM unnest(ord) AS n));
-        INSERT INTO outcome SELECT 'one by one, then all again', r FROM ccproxy.requests r WHERE r.request_id = id;
+        INSERT INTO outcome SELECT 'one by one, then all again', ROW(r.*)::ccproxy.request_record FROM ccproxy.requests r WHERE r.request_id = id;
         PERFORM ccproxy.ingest((SELECT jsonb_agg(parts[n] || jsonb_build_object('request_id', 'batch ' || id)) FROM unnest(ord) AS n));
-        INSERT INTO outcome SELECT 'in one call', r FROM ccproxy.requests r WHERE r.request_id = 'batch ' || id;
+        INSERT INTO outcome SELECT 'in one call', ROW(r.*)::ccproxy.request_record FROM ccproxy.requests r WHERE r.request_id = 'batch ' || id;
     END LOOP;
 END
 $do$;

@@ -1,5 +1,7 @@
 -- Statistics against figures worked out by hand.
-SET ROLE regress_ccproxy_owner;
+\getenv abs_srcdir PG_ABS_SRCDIR
+\set include :abs_srcdir '/sql/include/metrics_table.psql'
+\i :include
 SET timezone = 'UTC';
 -- a day inside the retention of 400 days set in setup.sql, long before what
 -- the other tests wrote
@@ -20,32 +22,32 @@ SELECT accepted FROM ccproxy.ingest(jsonb_build_array(
 SELECT total_requests, successful_requests, failed_requests, in_flight_requests, avg_response_time_ms,
        p50_response_time_ms BETWEEN 49.7 AND 51.3 AS p50, p95_response_time_ms BETWEEN 94.4 AND 96.6 AS p95, p99_response_time_ms BETWEEN 98.4 AND 100 AS p99,
        input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, total_tokens, unpriced_requests, model_usage, error_rate, errors_by_type
-  FROM ccproxy.stats(:'d0', :'d1');
+  FROM ccproxy.stats(timestamptz :'d0', :'d1');
 \x off
 -- cost: the sum over the rows, and by model
 SELECT s.total_cost = r.cost AS total, s.avg_cost_per_request = trim_scale(round(r.cost / r.n, 12)) AS average, s.model_costs = r.by_model AS by_model
-  FROM ccproxy.stats(:'d0', :'d1') s,
+  FROM ccproxy.stats(timestamptz :'d0', :'d1') s,
        (SELECT sum(total_cost) AS cost, count(total_cost) AS n,
                (SELECT jsonb_object_agg(model, c) FROM (SELECT model, sum(total_cost) AS c FROM ccproxy.requests WHERE ts >= :'d0' AND ts < :'d1' AND total_cost IS NOT NULL GROUP BY model) x) AS by_model
           FROM ccproxy.requests WHERE ts >= :'d0' AND ts < :'d1') r;
 -- groups
-SELECT group_key, total_requests, failed_requests, input_tokens, unpriced_requests, error_rate FROM ccproxy.stats(:'d0', :'d1', 'model') ORDER BY 1;
-SELECT group_key, total_requests, model_usage FROM ccproxy.stats(:'d0', :'d1', 'user') ORDER BY 1;
-SELECT group_key, total_requests, errors_by_type FROM ccproxy.stats(:'d0', :'d1', 'endpoint') ORDER BY 1;
+SELECT group_key, total_requests, failed_requests, input_tokens, unpriced_requests, error_rate FROM ccproxy.stats(timestamptz :'d0', :'d1', 'model') ORDER BY 1;
+SELECT group_key, total_requests, model_usage FROM ccproxy.stats(timestamptz :'d0', :'d1', 'user') ORDER BY 1;
+SELECT group_key, total_requests, errors_by_type FROM ccproxy.stats(timestamptz :'d0', :'d1', 'endpoint') ORDER BY 1;
 SELECT substr(group_key, 12) AS hour, period_start - :'d0'::timestamptz AS from, period_end - :'d0'::timestamptz AS to, total_requests
-  FROM ccproxy.stats(:'d0', :'d1', 'hour');
+  FROM ccproxy.stats(timestamptz :'d0', :'d1', 'hour');
 -- ragged edges: the first and the last hour are cut
 SELECT period_start - :'d0'::timestamptz AS from, period_end - :'d0'::timestamptz AS to, total_requests
   FROM ccproxy.stats(:'d0'::timestamptz + interval '30 minutes', :'d0'::timestamptz + interval '2 hours 30 minutes', 'hour');
 -- a zone with a half hour: hours and days begin elsewhere, the sum stays
-SELECT substr(group_key, 12), total_requests FROM ccproxy.stats(:'d0', :'d1', 'hour', NULL, 'Asia/Kolkata');
+SELECT substr(group_key, 12), total_requests FROM ccproxy.stats(timestamptz :'d0', :'d1', 'hour', NULL, 'Asia/Kolkata');
 SELECT count(*), sum(total_requests) FROM ccproxy.stats(:'d0'::timestamptz - interval '6 hours', :'d1', 'day', NULL, 'Asia/Kolkata');
 -- the sum over any group is the whole
-SELECT g, (SELECT sum(total_requests) FROM ccproxy.stats(:'d0', :'d1', g)) AS requests,
-       (SELECT sum(total_cost) FROM ccproxy.stats(:'d0', :'d1', g)) = (SELECT total_cost FROM ccproxy.stats(:'d0', :'d1')) AS same_cost
+SELECT g, (SELECT sum(total_requests) FROM ccproxy.stats(timestamptz :'d0', :'d1', g)) AS requests,
+       (SELECT sum(total_cost) FROM ccproxy.stats(timestamptz :'d0', :'d1', g)) = (SELECT total_cost FROM ccproxy.stats(timestamptz :'d0', :'d1')) AS same_cost
   FROM unnest(ARRAY['hour', 'day', 'model', 'user', 'endpoint']) AS g;
 -- filters
-SELECT f, (SELECT total_requests FROM ccproxy.stats(:'d0', :'d1', NULL, f::jsonb))
+SELECT f, (SELECT total_requests FROM ccproxy.stats(timestamptz :'d0', :'d1', NULL, f::jsonb))
   FROM unnest(ARRAY['{}', '{"model": "gpt-4"}', '{"model": ["gpt-4", "made-up-9"]}', '{"model": null}', '{"model": [null, "gpt-4"]}', '{"user": "u1"}',
        '{"endpoint": "openai", "status": 200}', '{"status": [500, 429]}', '{"error_type": "api_error"}', '{"team": "red"}', '{"state": "in_flight"}',
        '{"model": []}', '{"user": "x'' OR true --"}', '{"session": "s", "api_key": "k", "provider": "p", "method": "m", "service_tier": "t"}']) AS f;
@@ -55,8 +57,8 @@ SELECT 1 FROM ccproxy.stats(now(), now(), NULL, '{"status": "ok"}');
 SELECT 1 FROM ccproxy.stats(now(), now(), NULL, '{"model": {"a": 1}}');
 SELECT 1 FROM ccproxy.stats(now(), now(), NULL, '[]');
 SELECT 1 FROM ccproxy.stats(now(), now(), 'minute');
-SELECT 1 FROM ccproxy.stats(:'d1', :'d0');
-SELECT 1 FROM ccproxy.stats(NULL, :'d0');
+SELECT 1 FROM ccproxy.stats(timestamptz :'d1', :'d0');
+SELECT 1 FROM ccproxy.stats(NULL, timestamptz :'d0');
 SELECT 1 FROM ccproxy.stats(now(), now(), NULL, NULL, 'Mars/Olympus');
 SELECT 1 FROM ccproxy.stats(now(), now(), NULL, NULL, NULL);
 -- nothing there: one row of zeros, no groups
@@ -67,16 +69,13 @@ SELECT count(*) FROM ccproxy.stats(:'d0'::timestamptz - interval '300 days', :'d
 SELECT a.total_requests = b.total_requests AS same, a.period_end - a.period_start AS span
   FROM ccproxy.stats(interval '41 days') a, ccproxy.stats(now() - interval '41 days', now()) b;
 -- clocks change: the last Sunday of October in Berlin has 25 hours
-SELECT ((date_trunc('year', now()) + interval '10 months')::date - extract(isodow FROM date_trunc('year', now()) + interval '10 months' - interval '1 day')::int % 7 - 1)
-       - CASE WHEN date_trunc('year', now()) + interval '10 months' > now() THEN 0 ELSE 0 END AS sunday \gset
-SELECT CASE WHEN :'sunday'::date < now() - interval '2 days' THEN :'sunday'::date
-            ELSE ((date_trunc('year', now()) - interval '2 months')::date - extract(isodow FROM date_trunc('year', now()) - interval '2 months' - interval '1 day')::int % 7 - 1) END AS sunday \gset
-SELECT extract(isodow FROM :'sunday'::date) AS isodow, extract(month FROM :'sunday'::date) AS month;
-SELECT accepted FROM ccproxy.ingest((SELECT jsonb_agg(jsonb_build_object('request_id', 'dst' || h, 'timestamp', (:'sunday'::date - 1) + make_interval(hours => h), 'status_code', 200, 'user_id', 'dst'))
+SELECT to_char(max(d), 'YYYY-MM-DD') AS sunday FROM generate_series(current_date - 380, current_date - 3, interval '1 day') AS d
+ WHERE extract(month FROM d) = 10 AND extract(isodow FROM d) = 7 AND extract(month FROM d + interval '7 days') = 11 \gset
+SELECT accepted FROM ccproxy.ingest((SELECT jsonb_agg(jsonb_build_object('request_id', 'dst' || h, 'timestamp', ((:'sunday'::date - 1)::timestamp AT TIME ZONE 'UTC') + make_interval(hours => h), 'status_code', 200, 'user_id', 'dst'))
   FROM generate_series(0, 71) AS h));
 SELECT group_key = :'sunday' AS that_sunday, period_end - period_start AS length, total_requests
   FROM ccproxy.stats(:'sunday'::timestamptz - interval '2 days', :'sunday'::timestamptz + interval '3 days', 'day', '{"user": "dst"}', 'Europe/Berlin')
- WHERE group_key BETWEEN (:'sunday'::date - 1)::text AND (:'sunday'::date + 1)::text;
+ WHERE group_key BETWEEN to_char(:'sunday'::date - 1, 'YYYY-MM-DD') AND to_char(:'sunday'::date + 1, 'YYYY-MM-DD');
 
 -- what Prometheus reads adds up to what is there
 SELECT family, sum(count) = CASE family
