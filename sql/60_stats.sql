@@ -129,7 +129,7 @@ BEGIN
                    count(*) FILTER (WHERE state = 'failed') AS failed,
                    count(*) FILTER (WHERE state = 'in_flight') AS in_flight,
                    avg(response_time_ms) AS avg_ms,
-                   percentile_cont(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY response_time_ms) AS p,
+                   ccproxy.p50(response_time_ms) AS p50, ccproxy.p95(response_time_ms) AS p95, ccproxy.p99(response_time_ms) AS p99,
                    sum(input_tokens) AS input_tokens,
                    sum(cache_read_tokens) AS cache_read_tokens,
                    sum(coalesce(cache_write_tokens, 0) + coalesce(cache_write_1h_tokens, 0)) AS cache_write_tokens,
@@ -151,7 +151,7 @@ BEGIN
              GROUP BY key
         )
         SELECT %5$s, %6$s, %7$s,
-               o.total, o.successful, o.failed, o.in_flight, o.avg_ms, o.p[1], o.p[2], o.p[3],
+               o.total, o.successful, o.failed, o.in_flight, o.avg_ms, o.p50, o.p95, o.p99,
                coalesce(o.input_tokens, 0), coalesce(o.cache_read_tokens, 0), coalesce(o.cache_write_tokens, 0)::numeric,
                coalesce(o.output_tokens, 0), coalesce(o.total_tokens, 0),
                coalesce(o.cost, 0), trim_scale(round(o.cost / nullif(o.priced, 0), 12)), o.unpriced,
@@ -180,7 +180,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION ccproxy.stats(timestamptz, timestamptz, text, jsonb, text) IS
-'Statistics of the requests with from_ts <= ts < to_ts. group_by: NULL (always one row), hour or day (in time_zone), model, user, endpoint. filters: object of model, user, endpoint, status, error_type, team, api_key, session, provider, method, service_tier, state, each a value, null or an array. Times in milliseconds over the requests that have one; costs in USD over priced requests (unpriced_requests counts those with tokens but no known price); error_rate = failed / (successful + failed). cache_write_tokens counts 5-minute and 1-hour writes. Errors: 22023 naming the argument.';
+'Statistics of the requests with from_ts <= ts < to_ts. group_by: NULL (always one row), hour or day (in time_zone), model, user, endpoint. filters: object of model, user, endpoint, status, error_type, team, api_key, session, provider, method, service_tier, state, each a value, null or an array. Times in milliseconds over the requests that have one, percentiles within 0.55 % (ccproxy.sketch); costs in USD over priced requests (unpriced_requests counts those with tokens but no known price); error_rate = failed / (successful + failed). cache_write_tokens counts 5-minute and 1-hour writes. Errors: 22023 naming the argument.';
 
 CREATE FUNCTION ccproxy.stats(
     period interval, group_by text DEFAULT NULL, filters jsonb DEFAULT NULL, time_zone text DEFAULT 'UTC')
