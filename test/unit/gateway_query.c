@@ -1,0 +1,155 @@
+/*
+ * Request targets and the parameters of the stats route.
+ */
+#include "gateway/query.h"
+#include "gateway/timestamp.h"
+#include "test/unit/tap.h"
+
+#define NOW_US INT64_C(1738324800000000)	/* 2025-01-31 12:00 UTC */
+
+static struct arena arena;
+static struct target target;
+static struct stats_query stats;
+static struct query_error error;
+
+static enum query_status
+parse(const char *raw)
+{
+	enum query_status status = target_parse(&arena, raw, &target, &error);
+
+	return status == QUERY_OK ? stats_query_parse(&arena, &target, NOW_US, &stats, &error) : status;
+}
+
+static void
+accepted(const char *raw, const char *name)
+{
+	if (!ok(parse(raw) == QUERY_OK, name))
+		printf("# %s: %s %s\n", raw, error.parameter, error.message);
+}
+
+static void
+refused(const char *raw, const char *parameter, const char *allowed)
+{
+	char		name[200];
+
+	snprintf(name, sizeof(name), "refused: %.150s", raw);
+	if (ok(parse(raw) == QUERY_BAD, name))
+	{
+		is_str(error.parameter, parameter, "... naming the parameter");
+		has_str(error.allowed, allowed, "... and what is allowed");
+	}
+}
+
+static void
+test_target(void)
+{
+	char		many[1000] = "/?";
+
+	ok(target_parse(&arena, "/a%2Fb%20c+d?x=1+2&y=%C3%A4&&z&=v#f", &target, &error) == QUERY_OK, "a target");
+	is_str(target.path, "/a/b c+d", "the path is decoded, + stays");
+	is_int((int64_t) target.nparameters, 4, "parameters");
+	is_str(target.parameters[0].value, "1 2", "+ is a space in the query");
+	is_str(target.parameters[1].value, "ä", "UTF-8");
+	is_str(target.parameters[2].name, "z", "a name alone");
+	is_str(target.parameters[2].value, "", "has an empty value");
+	is_str(target.parameters[3].name, "", "an empty name");
+	ok(target_parse(&arena, "http://host:1/x?y=z", &target, &error) == QUERY_OK && strcmp(target.path, "/x") == 0, "absolute form");
+	ok(target_parse(&arena, "http://host", &target, &error) == QUERY_OK && strcmp(target.path, "") == 0, "absolute form without path");
+	ok(target_parse(&arena, "/%00", &target, &error) == QUERY_BAD, "NUL in the path");
+	ok(target_parse(&arena, "/%ff", &target, &error) == QUERY_BAD, "not UTF-8");
+	ok(target_parse(&arena, "/%c0%af", &target, &error) == QUERY_BAD, "overlong UTF-8");
+	ok(target_parse(&arena, "/%ed%a0%80", &target, &error) == QUERY_BAD, "a surrogate");
+	ok(target_parse(&arena, "/a%2", &target, &error) == QUERY_BAD, "a cut escape");
+	ok(target_parse(&arena, "/a%", &target, &error) == QUERY_BAD, "a bare %");
+	ok(target_parse(&arena, "/?a=%zz", &target, &error) == QUERY_BAD, "an escape that is none");
+	for (int i = 0; i <= QUERY_MAX_PARAMETERS; i++)
+		strcat(many, "a&");
+	ok(target_parse(&arena, many, &target, &error) == QUERY_BAD, "too many parameters");
+}
+
+static void
+test_spans(void)
+{
+	accepted("/s", "no parameters at all");
+	is_str(stats.period, "24h", "the default period");
+	is_int(stats.to_us - stats.from_us, US_PER_DAY, "is a day long");
+	is_str(stats.group_by, NULL, "everything in one row");
+	is_str(stats.time_zone, "UTC", "UTC");
+	is_str(stats.filters, "{}", "no filters");
+	accepted("/s?period=1h", "1h");
+	is_int(stats.to_us - stats.from_us, US_PER_DAY / 24, "is an hour");
+	accepted("/s?period=30d", "30d");
+	is_int(stats.to_us - stats.from_us, 30 * US_PER_DAY, "is thirty days");
+	is_int(stats.to_us, NOW_US, "up to now");
+	accepted("/s?from=2025-01-01&to=2025-01-02", "two dates");
+	is_int(stats.from_us, INT64_C(1735689600000000), "midnight UTC");
+	is_int(stats.to_us - stats.from_us, US_PER_DAY, "a day apart");
+	is_str(stats.period, NULL, "no period then");
+	accepted("/s?from=2025-01-01T00:00:00%2B02:00", "from alone, with an offset");
+	is_int(stats.from_us, INT64_C(1735682400000000), "in UTC");
+	is_int(stats.to_us, NOW_US, "to is now");
+	accepted("/s?from=2025-01-01T00:00:00+02:00", "an offset whose + was not escaped");
+	is_int(stats.from_us, INT64_C(1735682400000000), "means the same");
+	accepted("/s?from=1735689600", "epoch seconds");
+	is_int(stats.from_us, INT64_C(1735689600000000), "exactly");
+	refused("/s?period=2h", "period", "1h, 6h, 24h, 7d, 30d");
+	refused("/s?period=", "period", "1h, 6h");
+	refused("/s?period=1h&period=6h", "period", "");
+	refused("/s?period=1h&from=2025-01-01", "period", "1h");
+	refused("/s?to=2025-01-01", "from", "RFC 3339");
+	refused("/s?from=yesterday", "from", "RFC 3339");
+	refused("/s?from=2025-13-01", "from", "RFC 3339");
+	refused("/s?from=", "from", "RFC 3339");
+	refused("/s?from=2025-01-01&to=x", "to", "RFC 3339");
+	refused("/s?from=2025-01-02&to=2025-01-01", "to", "");
+	refused("/s?from=2026-01-01", "from", "");
+	refused("/s?from=2001-01-01", "from", "");
+}
+
+static void
+test_groups_and_filters(void)
+{
+	static const char *const groups[] = {"hour", "day", "model", "user", "endpoint"};
+	char		raw[64];
+
+	for (int i = 0; i < 5; i++)
+	{
+		snprintf(raw, sizeof(raw), "/s?group_by=%s", groups[i]);
+		accepted(raw, raw);
+		is_str(stats.group_by, groups[i], "... is taken");
+	}
+	refused("/s?group_by=color", "group_by", "hour, day, model, user, endpoint");
+	refused("/s?group_by=model%20", "group_by", "model");
+	refused("/s?groupby=model", "groupby", "group_by");
+	refused("/s?time_zone=", "time_zone", "Europe/Berlin");
+	refused("/s?time_zone='%3b--", "time_zone", "Europe/Berlin");
+	accepted("/s?time_zone=America/Argentina/Buenos_Aires", "a zone");
+	accepted("/s?model=gpt-4&status=200&model=o1&user=a%22b%5C&team=", "filters");
+	is_str(stats.filters, "{\"model\": [\"gpt-4\", \"o1\"], \"user\": [\"a\\\"b\\\\\"], \"status\": [\"200\"], \"team\": [null]}",
+		   "become JSON, quoted");
+	refused("/s?status=abc", "status", "100 to 599");
+	refused("/s?status=600", "status", "100 to 599");
+	refused("/s?state=lost", "state", "successful");
+	accepted("/s?state=in_flight&api_key=0&session=1&provider=p&method=POST&service_tier=x&endpoint=e&error_type=t", "the others");
+	refused("/s?tenant=1", "tenant", "model, user, endpoint");
+}
+
+int
+main(void)
+{
+	char		time[QUERY_TIME_BYTES];
+
+	arena_init(&arena, 0);
+	test_target();
+	test_spans();
+	test_groups_and_filters();
+	query_format_time(time, NOW_US + 1);
+	is_str(time, "2025-01-31T12:00:00.000001Z", "a time");
+	query_format_time(time, -1);
+	is_str(time, "1969-12-31T23:59:59.999999Z", "a time before the epoch");
+	arena_free(&arena);
+	arena_init(&arena, 8);
+	ok(target_parse(&arena, "/aaaaaaaaaaaaaaaaaaaaaaa", &target, &error) == QUERY_NO_MEMORY, "no memory is told apart");
+	arena_free(&arena);
+	return done_testing();
+}
