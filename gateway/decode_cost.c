@@ -3,7 +3,6 @@
  */
 #include "gateway/decode_cost.h"
 
-#if __has_include("pricing/price.h")
 #include "pricing/price.h"
 
 /* A column's text, absent when it has none. */
@@ -58,11 +57,3 @@ decode_cost(struct copy_value values[EVENT_COLUMNS], int64_t ts_us)
 	set_number(&values[EVENT_COL_tool_cost], cost.tool_pico);
 	set_number(&values[EVENT_COL_price_id], cost.price_id);
 }
-#else
-void
-decode_cost(struct copy_value values[EVENT_COLUMNS], int64_t ts_us)
-{
-	(void) values;
-	(void) ts_us;
-}
-#endif

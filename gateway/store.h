@@ -43,7 +43,9 @@ struct submission
 	/* called once, from the committer's thread, must not block */
 	void		(*done) (struct submission *);
 	void	   *owner;			/* the submitter's */
+	struct arena *arena;		/* for the texts of reject_reason; NULL: static ones only */
 	struct submission *next;	/* the store's */
+	int64_t		deadline_us;	/* the store's: monotonic clock */
 };
 
 enum store_submit_result

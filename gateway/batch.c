@@ -1,0 +1,257 @@
+/*
+ * Batches; see batch.h.
+ */
+#include "gateway/batch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void
+batch_init(struct batch *b)
+{
+	*b = (struct batch) {0};
+}
+
+void
+batch_free(struct batch *b)
+{
+	free(b->items);
+	free(b->repeats);
+	batch_init(b);
+}
+
+/* Order of ids as bytes. */
+static int
+compare_ids(const struct event *a, const struct event *b)
+{
+	uint32_t	len = a->request_id_len < b->request_id_len ? a->request_id_len : b->request_id_len;
+	int			c = memcmp(a->request_id, b->request_id, len);
+
+	if (c != 0)
+		return c;
+	return (a->request_id_len > b->request_id_len) - (a->request_id_len < b->request_id_len);
+}
+
+static int
+compare_keys(const struct event *a, const struct event *b)
+{
+	if (a->ts_us != b->ts_us)
+		return a->ts_us < b->ts_us ? -1 : 1;
+	return compare_ids(a, b);
+}
+
+/* Direct items first, by key. */
+static int
+compare_items(const void *pa, const void *pb)
+{
+	const struct batch_item *a = pa;
+	const struct batch_item *b = pb;
+
+	if (a->direct != b->direct)
+		return a->direct ? -1 : 1;
+	return compare_keys(a->event, b->event);
+}
+
+static int
+compare_id_pointers(const void *pa, const void *pb)
+{
+	return compare_ids(*(const struct event *const *) pa, *(const struct event *const *) pb);
+}
+
+static bool
+reserve(void **array, size_t *slots, size_t wanted, size_t size)
+{
+	void	   *grown;
+
+	if (wanted <= *slots)
+		return true;
+	if (wanted > SIZE_MAX / size)
+		return false;
+	grown = realloc(*array, wanted * size);
+	if (grown == NULL)
+		return false;
+	*array = grown;
+	*slots = wanted;
+	return true;
+}
+
+/*
+ * A request that comes complete and in parts within one batch has to be merged
+ * as a whole: straight COPY would not see the parts beside it.
+ */
+static bool
+merge_what_has_parts(struct batch *b)
+{
+	const struct event **parts;
+	size_t		nparts = 0;
+
+	for (size_t i = 0; i < b->nitems; i++)
+		nparts += !b->items[i].direct;
+	if (nparts == 0 || nparts == b->nitems)
+		return true;
+	parts = malloc(nparts * sizeof(*parts));
+	if (parts == NULL)
+		return false;
+	nparts = 0;
+	for (size_t i = 0; i < b->nitems; i++)
+		if (!b->items[i].direct)
+			parts[nparts++] = b->items[i].event;
+	qsort(parts, nparts, sizeof(*parts), compare_id_pointers);
+	for (size_t i = 0; i < b->nitems; i++)
+	{
+		const struct event *event = b->items[i].event;
+
+		if (b->items[i].direct &&
+			bsearch(&event, parts, nparts, sizeof(*parts), compare_id_pointers) != NULL)
+			b->items[i].direct = false;
+	}
+	free(parts);
+	return true;
+}
+
+/* Sorts, unless they came sorted. */
+static void
+sort_items(struct batch *b)
+{
+	for (size_t i = 1; i < b->nitems; i++)
+		if (compare_items(&b->items[i - 1], &b->items[i]) > 0)
+		{
+			qsort(b->items, b->nitems, sizeof(*b->items), compare_items);
+			return;
+		}
+}
+
+/* Moves direct items whose key repeats out of the way. */
+static bool
+take_out_repeats(struct batch *b)
+{
+	size_t		kept = 0;
+
+	for (size_t i = 0; i < b->nitems; i++)
+	{
+		struct batch_item *item = &b->items[i];
+		struct batch_item *last = kept > 0 ? &b->items[kept - 1] : NULL;
+
+		if (item->direct && last != NULL && compare_keys(last->event, item->event) == 0)
+		{
+			void	   *repeats = b->repeats;
+
+			if (!reserve(&repeats, &b->repeat_slots, b->nrepeats + 1 + b->nrepeats / 2, sizeof(*b->repeats)))
+				return false;
+			b->repeats = repeats;
+			b->repeats[b->nrepeats++] = (struct batch_repeat) {item->event, last->event};
+		}
+		else
+			b->items[kept++] = *item;
+	}
+	b->nitems = kept;
+	return true;
+}
+
+static bool
+new_unit(struct batch *b, size_t first, size_t count, bool staged)
+{
+	struct batch_unit *unit = &b->units[b->nunits];
+
+	*unit = (struct batch_unit) {.first = first, .count = count, .staged = staged};
+	if (!uuid_random(unit->id))
+		return false;
+	b->nunits++;
+	return true;
+}
+
+bool
+batch_fill(struct batch *b, struct submission *list)
+{
+	size_t		total = 0;
+	void	   *items = b->items;
+
+	for (struct submission *s = list; s != NULL; s = s->next)
+		total += s->nevents;
+	b->nitems = b->nrepeats = 0;
+	b->nunits = 0;
+	b->submissions = list;
+	if (!reserve(&items, &b->item_slots, total, sizeof(*b->items)))
+		goto fail;
+	b->items = items;
+	for (struct submission *s = list; s != NULL; s = s->next)
+		for (size_t i = 0; i < s->nevents; i++)
+			b->items[b->nitems++] = (struct batch_item) {&s->events[i], s, event_is_direct(&s->events[i])};
+	if (!merge_what_has_parts(b))
+		goto fail;
+	sort_items(b);
+	if (!take_out_repeats(b))
+		goto fail;
+	if (b->nitems > 0 && !new_unit(b, 0, b->nitems, false))
+		goto fail;
+	return true;
+
+fail:
+	b->submissions = NULL;
+	b->nitems = b->nrepeats = 0;
+	b->nunits = 0;
+	return false;
+}
+
+struct batch_unit *
+batch_current(struct batch *b)
+{
+	return b->nunits > 0 ? &b->units[b->nunits - 1] : NULL;
+}
+
+void
+batch_pop(struct batch *b)
+{
+	b->nunits--;
+}
+
+bool
+batch_split(struct batch *b)
+{
+	struct batch_unit whole = b->units[b->nunits - 1];
+	size_t		half = whole.count / 2;
+
+	b->nunits--;
+	if (b->nunits + 2 <= BATCH_MAX_UNITS &&
+		new_unit(b, whole.first + half, whole.count - half, whole.staged))
+	{
+		if (new_unit(b, whole.first, half, whole.staged))
+			return true;
+		b->nunits--;
+	}
+	b->units[b->nunits++] = whole;
+	return false;
+}
+
+struct submission *
+batch_finish(struct batch *b, int retry_after_s)
+{
+	struct submission *list = b->submissions;
+
+	for (int u = 0; u < b->nunits; u++)
+		for (size_t i = 0; i < b->units[u].count; i++)
+			b->items[b->units[u].first + i].event->outcome = EVENT_PENDING;
+	for (size_t i = 0; i < b->nrepeats; i++)
+	{
+		struct event *event = b->repeats[i].event;
+		const struct event *first = b->repeats[i].first;
+
+		event->outcome = first->outcome == EVENT_ACCEPTED ? EVENT_DUPLICATE : first->outcome;
+		event->reject_reason = first->reject_reason;
+	}
+	for (struct submission *s = list; s != NULL; s = s->next)
+	{
+		s->result = SUBMISSION_STORED;
+		for (size_t i = 0; i < s->nevents; i++)
+			if (s->events[i].outcome == EVENT_PENDING)
+			{
+				s->result = SUBMISSION_UNAVAILABLE;
+				s->retry_after_s = retry_after_s;
+				break;
+			}
+	}
+	b->submissions = NULL;
+	b->nitems = b->nrepeats = 0;
+	b->nunits = 0;
+	return list;
+}

@@ -1,0 +1,80 @@
+/*
+ * A batch: the events of some submissions, sorted and without repetitions, and
+ * how far storing them has come. Owned and entered by the committer's thread.
+ *
+ * The work left is a stack of units, each a range of items under a batch id of
+ * its own. At first there is one; a unit the server refuses for a value is cut
+ * in two until the row is found. A unit whose COMMIT got no answer stays as it
+ * is, so that trying it again under the same id tells whether it took place.
+ */
+#ifndef GATEWAY_BATCH_H
+#define GATEWAY_BATCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "gateway/store.h"
+#include "gateway/uuid.h"
+
+/* Halving 2^31 events leaves one unit a level, and the one being cut. */
+#define BATCH_MAX_UNITS 40
+
+struct batch_item
+{
+	struct event *event;
+	struct submission *submission;
+	bool		direct;			/* straight COPY; those come first, by key */
+};
+
+/* An event whose key came earlier in the same batch. */
+struct batch_repeat
+{
+	struct event *event;
+	const struct event *first;
+};
+
+struct batch_unit
+{
+	size_t		first;
+	size_t		count;
+	bool		staged;			/* all of it through merging */
+	int			retries;
+	int			partition_tries;
+	char		id[UUID_TEXT_CHARS + 1];
+};
+
+struct batch
+{
+	struct submission *submissions;		/* in order of arrival */
+	struct batch_item *items;
+	size_t		nitems;
+	size_t		item_slots;
+	struct batch_repeat *repeats;
+	size_t		nrepeats;
+	size_t		repeat_slots;
+	struct batch_unit units[BATCH_MAX_UNITS];
+	int			nunits;			/* 0: everything has its outcome */
+};
+
+void		batch_init(struct batch *b);
+void		batch_free(struct batch *b);
+/*
+ * Fills an empty batch with the events of a list of submissions. False when
+ * memory or randomness runs out; it is empty again then.
+ */
+bool		batch_fill(struct batch *b, struct submission *list) __attribute__((warn_unused_result));
+/* The unit to work on, or NULL. */
+struct batch_unit *batch_current(struct batch *b);
+/* The current unit is done with. */
+void		batch_pop(struct batch *b);
+/* Cuts the current unit (of at least two) in half; the first half is current
+ * then. False when there is no randomness for the ids. */
+bool		batch_split(struct batch *b) __attribute__((warn_unused_result));
+/*
+ * Settles what is left: events of unfinished units become pending, repetitions
+ * share the fate of the first. The batch is empty then; returns its
+ * submissions, with results set.
+ */
+struct submission *batch_finish(struct batch *b, int retry_after_s);
+
+#endif

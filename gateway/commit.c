@@ -1,0 +1,397 @@
+/*
+ * One batch to PostgreSQL; see commit.h.
+ */
+#include "gateway/commit.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gateway/arena.h"
+#include "gateway/log.h"
+#include "gateway/selfmetrics.h"
+#include "gateway/timestamp.h"
+
+#define SQL_BYTES			8192
+#define COPY_CHUNK_BYTES	((size_t) 128 * 1024)
+#define REASON_BYTES		320
+#define US_PER_SECOND		INT64_C(1000000)
+
+/* One transaction on its way. */
+struct attempt
+{
+	struct committer *c;
+	struct batch *b;
+	struct batch_unit *unit;
+	struct pgfailure *failure;
+	int64_t		deadline_us;
+	size_t		ndirect;		/* items at the unit's start that are copied straight */
+	size_t		copies_done;
+	bool		committed;
+	bool		failed;			/* failure is set */
+};
+
+static struct batch_item *
+unit_item(const struct attempt *a, size_t i)
+{
+	return &a->b->items[a->unit->first + i];
+}
+
+/* The whole transaction as one query string. */
+static bool
+build_sql(const struct attempt *a, char sql[SQL_BYTES])
+{
+	const char *columns = copy_column_list();
+	char	   *p = sql;
+	char	   *end = sql + SQL_BYTES;
+
+	/* SET LOCAL: neither a pooler nor a role's setting can get between */
+	p += snprintf(p, (size_t) (end - p),
+				  "BEGIN;SET LOCAL synchronous_commit=on;"
+				  "INSERT INTO ccproxy.ingest_batch(batch_id)VALUES('%s');", a->unit->id);
+	if (a->ndirect > 0)
+		p += snprintf(p, (size_t) (end - p),
+					  "COPY ccproxy.request_log(%s)FROM STDIN(FORMAT binary);", columns);
+	if (a->ndirect < a->unit->count && p < end)
+		p += snprintf(p, (size_t) (end - p),
+					  "COPY pg_temp.ccproxy_staging(ord,kind,part_ts,%s)FROM STDIN(FORMAT binary);"
+					  "SELECT ord,outcome FROM ccproxy.merge_events(ARRAY("
+					  "SELECT ROW(ord,kind,part_ts,ROW(%s)::ccproxy.request_metric)::ccproxy.request_event "
+					  "FROM pg_temp.ccproxy_staging ORDER BY ord));", columns, columns);
+	if (p < end)
+		p += snprintf(p, (size_t) (end - p), "COMMIT");
+	return p < end;
+}
+
+/* Sends the rows of one COPY, a chunk at a time. False when the session is gone. */
+static bool
+send_copy(struct attempt *a, bool direct)
+{
+	struct pgsession *s = &a->c->session;
+	struct copy_buffer *buffer = &a->c->buffer;
+	size_t		first = direct ? 0 : a->ndirect;
+	size_t		end = direct ? a->ndirect : a->unit->count;
+
+	copy_begin(buffer);
+	for (size_t i = first; i < end && !buffer->failed; i++)
+	{
+		if (direct)
+			copy_put_row(buffer, unit_item(a, i)->event);
+		else
+			copy_put_staged(buffer, unit_item(a, i)->event, (int32_t) i);
+		if (buffer->len >= COPY_CHUNK_BYTES)
+		{
+			if (!pgsession_put_copy(s, buffer->data, buffer->len, a->deadline_us))
+				return false;
+			buffer->len = 0;
+		}
+	}
+	if (!copy_end(buffer))
+		return pgsession_end_copy(s, "the gateway is out of memory", a->deadline_us);
+	return pgsession_put_copy(s, buffer->data, buffer->len, a->deadline_us) &&
+		pgsession_end_copy(s, NULL, a->deadline_us);
+}
+
+/* The rows merge_events() returned. */
+static void
+read_outcomes(struct attempt *a, const PGresult *result)
+{
+	for (int row = 0; row < PQntuples(result); row++)
+	{
+		long		ord = strtol(PQgetvalue(result, row, 0), NULL, 10);
+
+		if (ord >= (long) a->ndirect && ord < (long) a->unit->count)
+			unit_item(a, (size_t) ord)->event->outcome =
+				PQgetvalue(result, row, 1)[0] == 'd' ? EVENT_DUPLICATE : EVENT_ACCEPTED;
+	}
+}
+
+/* One result of the transaction. False when the session is gone. */
+static bool
+take_result(struct attempt *a, PGresult *result)
+{
+	switch (PQresultStatus(result))
+	{
+		case PGRES_COPY_IN:
+			return send_copy(a, a->copies_done++ == 0 && a->ndirect > 0);
+		case PGRES_TUPLES_OK:
+			read_outcomes(a, result);
+			return true;
+		case PGRES_COMMAND_OK:
+			if (strcmp(PQcmdStatus(result), "COMMIT") == 0)
+				a->committed = true;
+			return true;
+		default:
+			if (!a->failed)
+				pgsession_failure(&a->c->session, result, a->failure);
+			a->failed = true;
+			return true;
+	}
+}
+
+/* The session is gone, perhaps with a COMMIT on its way. */
+static enum pgerror_class
+lost(struct attempt *a)
+{
+	if (!a->failed)
+	{
+		pgsession_failure(&a->c->session, NULL, a->failure);
+		if (a->failure->message[0] == '\0')
+			snprintf(a->failure->message, sizeof(a->failure->message), "the server does not answer");
+	}
+	return a->failure->class = PGERROR_LOST;
+}
+
+/* Leaves a failed transaction. */
+static bool
+roll_back(struct pgsession *s)
+{
+	struct pgfailure ignored;
+	PGresult   *result;
+
+	if (PQtransactionStatus(s->conn) == PQTRANS_IDLE)
+		return true;
+	result = pgsession_exec(s, "ROLLBACK", 0, NULL, &ignored);
+	if (result == NULL)
+		return false;
+	PQclear(result);
+	return true;
+}
+
+/* Sets the outcome of events that have none of their own. */
+static void
+settle_unit(struct attempt *a)
+{
+	for (size_t i = 0; i < a->unit->count; i++)
+	{
+		struct event *event = unit_item(a, i)->event;
+
+		if (i < a->ndirect || event->outcome == EVENT_PENDING)
+			event->outcome = EVENT_ACCEPTED;
+	}
+}
+
+/* One transaction for the unit. */
+static enum pgerror_class
+try_unit(struct attempt *a)
+{
+	struct pgsession *s = &a->c->session;
+	char		sql[SQL_BYTES];
+	PGresult   *result;
+	bool		gone = false;
+
+	a->ndirect = 0;
+	if (!a->unit->staged)
+		while (a->ndirect < a->unit->count && unit_item(a, a->ndirect)->direct)
+			a->ndirect++;
+	a->copies_done = 0;
+	a->committed = a->failed = false;
+	a->deadline_us = monotonic_us() + PGSESSION_TIMEOUT_US;
+	if (a->ndirect < a->unit->count)
+		metric_add(METRIC_STORE_BATCHES_STAGED, 1);
+
+	if (!build_sql(a, sql))
+	{
+		snprintf(a->failure->message, sizeof(a->failure->message), "a statement is too long");
+		return a->failure->class = PGERROR_TRANSIENT;
+	}
+	if (!PQsendQuery(s->conn, sql) || !pgsession_flush(s, a->deadline_us))
+		return lost(a);
+	while ((result = pgsession_next_result(s, a->deadline_us, &gone)) != NULL)
+	{
+		bool		there = take_result(a, result);
+
+		PQclear(result);
+		if (!there)
+			return lost(a);
+	}
+	if (a->committed)
+	{
+		settle_unit(a);
+		return a->failure->class = PGERROR_NONE;
+	}
+	if (gone || PQstatus(s->conn) == CONNECTION_BAD)
+		return lost(a);
+	if (!a->failed)
+	{
+		snprintf(a->failure->message, sizeof(a->failure->message), "the transaction was rolled back");
+		a->failure->sqlstate[0] = '\0';
+		a->failure->class = PGERROR_TRANSIENT;
+	}
+	if (!roll_back(s))
+		return lost(a);
+	return a->failure->class;
+}
+
+static int
+compare_days(const void *pa, const void *pb)
+{
+	int64_t		a = *(const int64_t *) pa;
+	int64_t		b = *(const int64_t *) pb;
+
+	return (a > b) - (a < b);
+}
+
+/* Makes the partitions for [first_day, last_day], in a transaction of its own. */
+static enum pgerror_class
+make_partitions(struct attempt *a, int64_t first_day, int64_t last_day)
+{
+	char		from[24];
+	char		to[24];
+	const char *params[] = {from, to};
+	PGresult   *result;
+
+	snprintf(from, sizeof(from), "%lld", (long long) (first_day * (US_PER_DAY / US_PER_SECOND)));
+	snprintf(to, sizeof(to), "%lld", (long long) (last_day * (US_PER_DAY / US_PER_SECOND)));
+	result = pgsession_exec(&a->c->session,
+							"SELECT ccproxy.ensure_partitions(pg_catalog.to_timestamp($1::float8),"
+							" pg_catalog.to_timestamp($2::float8))", 2, params, a->failure);
+	if (result == NULL)
+		return a->failure->class;
+	PQclear(result);
+	return PGERROR_NONE;
+}
+
+/*
+ * Makes the partitions a unit needs, run of days by run of days: a batch with
+ * one old event must not make every day between.
+ */
+static enum pgerror_class
+ensure_partitions(struct attempt *a)
+{
+	size_t		n = a->unit->count;
+	int64_t    *days = malloc(n * sizeof(*days));
+	enum pgerror_class class = PGERROR_NONE;
+
+	if (days == NULL)
+	{
+		snprintf(a->failure->message, sizeof(a->failure->message), "out of memory");
+		return a->failure->class = PGERROR_TRANSIENT;
+	}
+	for (size_t i = 0; i < n; i++)
+		days[i] = unit_item(a, i)->event->ts_us / US_PER_DAY;
+	qsort(days, n, sizeof(*days), compare_days);
+	for (size_t i = 0; i < n && class == PGERROR_NONE;)
+	{
+		size_t		first = i;
+
+		while (i + 1 < n && days[i + 1] <= days[i] + 1)
+			i++;
+		class = make_partitions(a, days[first], days[i]);
+		i++;
+	}
+	free(days);
+	return class;
+}
+
+/* The event of a unit of one is what the server refuses. */
+static void
+reject_event(struct attempt *a)
+{
+	static struct log_limit limit;
+	struct batch_item *item = unit_item(a, 0);
+	char		reason[REASON_BYTES];
+
+	item->event->outcome = EVENT_REJECTED;
+	item->event->reject_reason = "refused by the database";
+	if (item->submission->arena != NULL)
+	{
+		const char *text;
+
+		snprintf(reason, sizeof(reason), "refused by the database: %s", a->failure->message);
+		text = arena_strndup(item->submission->arena, reason, strlen(reason));
+		if (text != NULL)
+			item->event->reject_reason = text;
+	}
+	/* the message may quote the value: not for the log */
+	log_limited(&limit, LOG_LEVEL_WARNING, "event_refused_by_database",
+				LOG_STR("sqlstate", a->failure->sqlstate));
+}
+
+/* Looks for the refused row. False without randomness for new ids. */
+static bool
+handle_poison(struct attempt *a)
+{
+	if (a->unit->count == 1)
+	{
+		reject_event(a);
+		batch_pop(a->b);
+		return true;
+	}
+	return batch_split(a->b);
+}
+
+/* Counts another try of the unit; what has been tried too often will wait. */
+static enum pgerror_class
+retry_unit(struct attempt *a)
+{
+	metric_add(METRIC_STORE_RETRIES, 1);
+	if (++a->unit->retries <= COMMIT_MAX_RETRIES)
+		return PGERROR_NONE;
+	a->unit->retries = 0;
+	return a->failure->class = PGERROR_TRANSIENT;
+}
+
+/* Tries the unit once and draws the conclusions; anything but NONE ends the batch. */
+static enum pgerror_class
+work_on_unit(struct attempt *a)
+{
+	enum pgerror_class class = try_unit(a);
+
+	if (class == PGERROR_NO_PARTITION)
+	{
+		if (a->unit->partition_tries++ < COMMIT_MAX_PARTITION_TRIES)
+		{
+			class = ensure_partitions(a);
+			if (class == PGERROR_NONE)
+				return PGERROR_NONE;
+		}
+		else
+			class = PGERROR_POISON;
+	}
+	switch (class)
+	{
+		case PGERROR_NONE:
+			batch_pop(a->b);
+			return PGERROR_NONE;
+		case PGERROR_BATCH_KNOWN:
+			/* an earlier COMMIT of it took place though its answer got lost */
+			settle_unit(a);
+			batch_pop(a->b);
+			return PGERROR_NONE;
+		case PGERROR_DUPLICATE:
+			if (a->unit->staged)
+				return retry_unit(a);
+			a->unit->staged = true;
+			return PGERROR_NONE;
+		case PGERROR_RETRY:
+			return retry_unit(a);
+		case PGERROR_POISON:
+			if (handle_poison(a))
+				return PGERROR_NONE;
+			return a->failure->class = PGERROR_TRANSIENT;
+		case PGERROR_NO_PARTITION:
+		case PGERROR_LOST:
+		case PGERROR_TRANSIENT:
+		case PGERROR_OPERATOR:
+			break;
+	}
+	return class == PGERROR_NO_PARTITION ? PGERROR_TRANSIENT : class;
+}
+
+enum pgerror_class
+commit_batch(struct committer *c, struct batch *b, struct pgfailure *failure)
+{
+	struct attempt a = {.c = c, .b = b, .failure = failure};
+	int64_t		start_us = monotonic_us();
+
+	while ((a.unit = batch_current(b)) != NULL)
+	{
+		enum pgerror_class class = work_on_unit(&a);
+
+		if (class != PGERROR_NONE)
+			return class;
+	}
+	metric_observe_us(METRIC_COMMIT_SECONDS, monotonic_us() - start_us);
+	return PGERROR_NONE;
+}

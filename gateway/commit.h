@@ -1,0 +1,37 @@
+/*
+ * One batch to PostgreSQL. Entered by the committer's thread only.
+ *
+ * A unit is one transaction, sent in as few round trips as COPY allows: its
+ * batch id, binary COPY of the direct rows, the others through a temporary
+ * table and ccproxy.merge_events(), COMMIT. What the server answers decides
+ * how it goes on: see commit_batch().
+ */
+#ifndef GATEWAY_COMMIT_H
+#define GATEWAY_COMMIT_H
+
+#include "gateway/batch.h"
+#include "gateway/copy.h"
+#include "gateway/pgsession.h"
+
+/* Deadlocks and lost races of one unit before it counts as transient. */
+#define COMMIT_MAX_RETRIES			10
+/* Times partitions are made for one unit before its rows count as refused. */
+#define COMMIT_MAX_PARTITION_TRIES	3
+
+/* What the committer keeps between batches; owned by its thread. */
+struct committer
+{
+	struct pgsession session;
+	struct copy_buffer buffer;
+};
+
+/*
+ * Works until every event of the batch has its outcome (PGERROR_NONE), or
+ * something stands in the way (LOST, TRANSIENT, OPERATOR; failure says what):
+ * the batch then holds what is left, to be tried again, in the same session or
+ * in another.
+ */
+enum pgerror_class commit_batch(struct committer *c, struct batch *b, struct pgfailure *failure)
+	__attribute__((warn_unused_result));
+
+#endif
