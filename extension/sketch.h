@@ -12,6 +12,8 @@
 
 #include "extension/sketch_core.h"
 
+#pragma GCC visibility push(hidden)
+
 /* A sketch argument, ready to be read. Lives as long as the call. */
 typedef struct SketchArgument
 {
@@ -34,5 +36,7 @@ extern SketchState *sketch_new_state(void);
 extern void sketch_report(SketchStatus status) pg_attribute_noreturn();
 
 extern void sketch_report_value(double value) pg_attribute_noreturn();
+
+#pragma GCC visibility pop
 
 #endif

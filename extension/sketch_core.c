@@ -284,6 +284,26 @@ sketch_enlarge(const SketchState *state, int32_t key, uint64_t n, const SketchMe
 	return result;
 }
 
+/* Gives the octave of this entry a page; there is room. Pages stay in order. */
+static void
+insert_page(SketchState *state, uint32_t entry)
+{
+	uint16_t   *entries = directory(state);
+	uint32_t	before = entry;
+	uint32_t	page;
+
+	while (before > 0 && entries[before - 1] == 0)
+		before--;
+	page = before == 0 ? 1 : entries[before - 1] + 1;
+	for (uint32_t i = entry + 1; i < state->dir_length; i++)
+		entries[i] += entries[i] != 0;
+	entries[entry] = page;
+	memmove(page_counters(state, page + 1), page_counters(state, page),
+			(state->u.pages.length - (page - 1)) * SKETCH_PAGE_BYTES);
+	memset(page_counters(state, page), 0, SKETCH_PAGE_BYTES);
+	state->u.pages.length++;
+}
+
 bool
 sketch_count_key(SketchState *state, int32_t key, uint64_t n)
 {
@@ -311,7 +331,7 @@ sketch_count_key(SketchState *state, int32_t key, uint64_t n)
 	{
 		if (state->u.pages.length == state->u.pages.capacity)
 			return false;
-		directory(state)[entry] = ++state->u.pages.length;
+		insert_page(state, entry);
 	}
 	page_counters(state, directory(state)[entry])[key & 63] += n;
 	return true;
@@ -338,36 +358,106 @@ sketch_add_slowly(SketchState *state, double value)
 
 /* ---- merging ---- */
 
-/* The walk over tokens into pages: where a sketch of many sketches spends its time. */
-static bool
-merge_tokens(SketchState *state, SketchCursor *cursor)
+/*
+ * The counters of these keys as one array, so that counters[key - first] is that
+ * of key; NULL if not all their octaves have pages.
+ */
+static uint64_t *
+counters_between(SketchState *state, int32_t first, int32_t last)
+{
+	uint32_t	from = (uint32_t) ((first >> 6) - state->u.pages.dir_first);
+	uint32_t	to = (uint32_t) ((last >> 6) - state->u.pages.dir_first);
+	const uint16_t *entries = directory(state);
+
+	if (from >= state->dir_length || to >= state->dir_length || from > to ||
+		entries[from] == 0 || (uint32_t) (entries[to] - entries[from]) != to - from)
+		return NULL;
+	return page_counters(state, entries[from]) + (first & 63);
+}
+
+/*
+ * Merges tokens up to the first that is long, where most of the time of merging
+ * many stored sketches goes: from the cursor's bucket on, and never beyond
+ * that of max.
+ */
+static void
+merge_tokens_into_pages(SketchState *state, SketchCursor *cursor)
 {
 	const uint8_t *token = cursor->token;
 	const uint8_t *end = cursor->view->tokens_end;
-	int32_t		key = cursor->key;
-	uint64_t	given = cursor->given;
-	const uint16_t *entries = directory(state);
-	uint64_t   *counters = page_counters(state, 1);
-	int32_t		first = state->u.pages.dir_first;
-	uint32_t	length = state->dir_length;
+	int32_t		first = cursor->key + 1;
+	int32_t		last = cursor->last;
+	uint64_t   *counters;
+	size_t		length = (size_t) (last - first) + 1;
+	size_t		at = (size_t) -1;	/* one before the first */
+	uint64_t	given = 0;
 
-	while (token < end)
+	/* between negative and positive keys lies zero, which has no counter */
+	if (first > last || (first <= 0 && last >= 0))
+		return;
+	counters = counters_between(state, first, last);
+	if (counters == NULL)
+		return;
+	/* by fours: the last lies within only if all do, and none of them is long */
+	for (; end - token >= 4; token += 4)
+	{
+		SketchToken a = sketch_token[token[0]];
+		SketchToken b = sketch_token[token[1]];
+		SketchToken c = sketch_token[token[2]];
+		SketchToken d = sketch_token[token[3]];
+		size_t		at_a = at + a.step;
+		size_t		at_b = at_a + b.step;
+		size_t		at_c = at_b + c.step;
+		size_t		at_d = at_c + d.step;
+
+		if (at_d >= length)
+			break;
+		counters[at_a] += a.count;
+		counters[at_b] += b.count;
+		counters[at_c] += c.count;
+		counters[at_d] += d.count;
+		given += (a.count + b.count) + (c.count + d.count);
+		at = at_d;
+	}
+	for (; token < end; token++)
 	{
 		SketchToken t = sketch_token[*token];
-		int32_t		next = key + t.gap + 1;
-		uint32_t	entry = (uint32_t) ((next >> 6) - first);
 
-		if (t.count == 0 || entry >= length || entries[entry] == 0 || next == 0)
-			break;				/* one step of the careful kind */
-		counters[(uint32_t) (entries[entry] - 1) * SKETCH_OCTAVE + (next & 63)] += t.count;
+		if (at + t.step >= length)
+			break;
+		at += t.step;
+		counters[at] += t.count;
 		given += t.count;
-		key = next;
-		token++;
 	}
 	cursor->token = token;
-	cursor->key = key;
-	cursor->given = given;
-	return token < end;
+	cursor->key = first + (int32_t) at;
+	cursor->given += given;
+}
+
+/* The same into a list that has room for all. */
+static void
+merge_tokens_into_list(SketchState *state, SketchCursor *cursor)
+{
+	int32_t    *keys = (int32_t *) state->body;
+	uint32_t	length = state->u.list.length;
+	int32_t		last = cursor->last;
+	uint64_t	room = state->u.list.capacity - length;
+
+	if (cursor->view->count > room || cursor->key >= last || (cursor->key < 0 && last >= 0))
+		return;
+	for (; cursor->token < cursor->view->tokens_end; cursor->token++)
+	{
+		SketchToken t = sketch_token[*cursor->token];
+
+		if (cursor->key + (int32_t) t.step > last || t.count > room)
+			break;
+		cursor->key += (int32_t) t.step;
+		room -= t.count;
+		cursor->given += t.count;
+		for (uint32_t i = 0; i < t.count; i++)
+			keys[length++] = cursor->key;
+	}
+	state->u.list.length = length;
 }
 
 SketchStatus
@@ -382,9 +472,15 @@ sketch_merge(SketchState *state, SketchCursor *cursor)
 	{
 		if (!cursor->pending)
 		{
-			if (view->source == SKETCH_FROM_TOKENS && state->form == SKETCH_FORM_PAGES &&
-				!merge_tokens(state, cursor) && cursor->given == view->count)
-				break;
+			if (view->source == SKETCH_FROM_TOKENS)
+			{
+				if (state->form == SKETCH_FORM_PAGES)
+					merge_tokens_into_pages(state, cursor);
+				else
+					merge_tokens_into_list(state, cursor);
+				if (cursor->token == view->tokens_end && cursor->key == cursor->last)
+					break;
+			}
 			if (!sketch_cursor_next(cursor))
 				break;
 		}

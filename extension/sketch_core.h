@@ -28,6 +28,9 @@
 
 #include "extension/sketch_core_tables.h"
 
+/* Not for other libraries: the server loads modules into one name space. */
+#pragma GCC visibility push(hidden)
+
 #define SKETCH_SCALE		6
 #define SKETCH_OCTAVE		64		/* buckets, and keys, per octave */
 #define SKETCH_KEY_BIAS		68800	/* key of bucket 0: (2^0, 2^(1/64)] */
@@ -52,7 +55,8 @@
 /*
  * The state. body is the list of keys, or the directory (for each octave from
  * dir_first on the number of its page, 0 for none; dir_length is a multiple of 4)
- * followed by the pages, 64 counters each. A block is always aligned to 8.
+ * followed by the pages, 64 counters each, in the order of their octaves. A block
+ * is always aligned to 8.
  */
 typedef struct SketchState
 {
@@ -170,7 +174,7 @@ sketch_add_sum(SketchState *state, double value)
 /*
  * Adds one finite value. SKETCH_NO_ROOM leaves the state as it was.
  */
-SKETCH_MUST_CHECK static inline SketchStatus
+SKETCH_MUST_CHECK __attribute__((always_inline)) static inline SketchStatus
 sketch_add(SketchState *state, double value)
 {
 	uint64_t	bits = sketch_double_bits(value);
@@ -249,6 +253,7 @@ typedef struct SketchCursor
 	bool		corrupt;
 	bool		pending;		/* current bucket not merged yet, see sketch_merge() */
 	bool		zeros_given;
+	int32_t		last;			/* of tokens: the bucket of max */
 	uint32_t	position;		/* in the list, or the slot within the page */
 	uint32_t	entry;			/* of the directory */
 	const uint8_t *token;
@@ -313,5 +318,7 @@ extern SketchStatus sketch_parse(const char *text, size_t length, SketchState **
 /* Writes pieces of text to put(); SKETCH_INVALID when the view is corrupt. */
 extern SketchStatus sketch_print(const SketchView *view, void (*put) (void *to, const char *piece, size_t length),
 								 void *to, const SketchMemory *memory) SKETCH_MUST_CHECK;
+
+#pragma GCC visibility pop
 
 #endif

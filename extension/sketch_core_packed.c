@@ -36,24 +36,34 @@
 #define VARINT_MAX_BYTES 10
 #define HEADER_MAX_BYTES (1 + VARINT_MAX_BYTES + 3 * 8)
 
+/* Between this machine's order and lowest byte first. */
+static uint64_t
+lowest_first(uint64_t bits)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	return bits;
+#else
+	return __builtin_bswap64(bits);
+#endif
+}
+
 static uint8_t *
 put_double(uint8_t *to, double value)
 {
-	uint64_t	bits = sketch_double_bits(value);
+	uint64_t	bits = lowest_first(sketch_double_bits(value));
 
-	for (int i = 0; i < 8; i++)
-		*to++ = (uint8_t) (bits >> (8 * i));
-	return to;
+	memcpy(to, &bits, sizeof(bits));
+	return to + sizeof(bits);
 }
 
 static double
 get_double(const uint8_t *from)
 {
-	uint64_t	bits = 0;
+	uint64_t	bits;
 	double		value;
 
-	for (int i = 0; i < 8; i++)
-		bits |= (uint64_t) from[i] << (8 * i);
+	memcpy(&bits, from, sizeof(bits));
+	bits = lowest_first(bits);
 	memcpy(&value, &bits, sizeof(value));
 	return value;
 }
@@ -173,7 +183,7 @@ sketch_token_next(SketchCursor *cursor)
 	const SketchView *view = cursor->view;
 	uint64_t	gap;
 	uint64_t	count;
-	int32_t		last = sketch_key(view->max);
+	int32_t		last = cursor->last;
 
 	if (cursor->corrupt)
 		return false;
@@ -182,7 +192,7 @@ sketch_token_next(SketchCursor *cursor)
 		cursor->corrupt = cursor->key != last || cursor->given != view->count;
 		return false;
 	}
-	gap = sketch_token[*cursor->token].gap;
+	gap = (uint64_t) sketch_token[*cursor->token].step - 1;
 	count = sketch_token[*cursor->token].count;
 	if (count != 0)
 		cursor->token++;
@@ -220,12 +230,14 @@ sketch_view_packed(SketchView *view, const uint8_t *bytes, size_t length)
 	const uint8_t *end = bytes + length;
 	const uint8_t *from = bytes + 1;
 
-	memset(view, 0, sizeof(*view));
 	if (length == 0)
 		return false;
+	view->zeros = 0;
 	if (bytes[0] == SKETCH_PACKED_EMPTY)
 	{
 		view->source = SKETCH_FROM_ONE;
+		view->count = 0;
+		view->min = view->max = view->sum = 0;
 		return length == 1;
 	}
 	if (bytes[0] != SKETCH_PACKED_ONE && bytes[0] != SKETCH_PACKED_MANY)

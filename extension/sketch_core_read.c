@@ -70,7 +70,6 @@ sort_by_radix(int32_t *to, const int32_t *from, uint32_t length)
 void
 sketch_view_state(SketchView *view, const SketchState *state, SketchScratch *scratch)
 {
-	memset(view, 0, sizeof(*view));
 	view->count = state->count;
 	view->min = state->min;
 	view->max = state->max;
@@ -97,11 +96,19 @@ sketch_view_state(SketchView *view, const SketchState *state, SketchScratch *scr
 void
 sketch_cursor_start(SketchCursor *cursor, const SketchView *view)
 {
-	memset(cursor, 0, sizeof(*cursor));
 	cursor->view = view;
+	cursor->n = 0;
+	cursor->corrupt = false;
+	cursor->pending = false;
+	cursor->zeros_given = false;
+	cursor->position = 0;
+	cursor->entry = 0;
+	cursor->token = NULL;
+	cursor->given = 0;
 	if (view->source == SKETCH_FROM_TOKENS)
 	{
 		cursor->key = sketch_key(view->min) - 1;
+		cursor->last = sketch_key(view->max);
 		cursor->token = view->tokens;
 	}
 	else
@@ -152,26 +159,24 @@ pages_next(SketchCursor *cursor)
 	return false;
 }
 
-/* The zeros of a list or of pages come between its negative and positive keys. */
-static bool
+static inline bool
 state_next(SketchCursor *cursor)
 {
-	const SketchView *view = cursor->view;
-	SketchCursor before = *cursor;
-	bool		found;
+	return cursor->view->source == SKETCH_FROM_LIST ? list_next(cursor) : pages_next(cursor);
+}
 
-	found = view->source == SKETCH_FROM_LIST ? list_next(cursor) : pages_next(cursor);
-	if (view->zeros > 0 && !cursor->zeros_given && (!found || cursor->key > 0))
-	{
-		*cursor = before;
-		cursor->zeros_given = true;
-		cursor->key = 0;
-		cursor->n = view->zeros;
-		found = true;
-	}
-	if (found)
-		cursor->given += cursor->n;
-	return found;
+/* The zeros of a list or of pages come between its negative and positive keys. */
+static void
+state_next_with_zeros(SketchCursor *cursor)
+{
+	SketchCursor before = *cursor;
+
+	if (state_next(cursor) && cursor->key < 0)
+		return;
+	*cursor = before;
+	cursor->zeros_given = true;
+	cursor->key = 0;
+	cursor->n = cursor->view->zeros;
 }
 
 bool
@@ -190,7 +195,12 @@ sketch_cursor_next(SketchCursor *cursor)
 			cursor->given = cursor->n = view->count;
 			return true;
 		default:
-			return state_next(cursor);
+			if (view->zeros > 0 && !cursor->zeros_given)
+				state_next_with_zeros(cursor);
+			else if (!state_next(cursor))
+				return false;
+			cursor->given += cursor->n;
+			return true;
 	}
 }
 
