@@ -56,6 +56,17 @@ pricing_time_us(TimestampTz at)
 	return us;
 }
 
+/* And back: a timestamptz that says always where a price does. */
+TimestampTz
+pricing_timestamp(int64 us)
+{
+	if (us == PRICE_ALWAYS_FROM)
+		return DT_NOBEGIN;
+	if (us >= PRICE_ALWAYS_TO - 1)
+		return DT_NOEND;
+	return us - (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
+}
+
 /* Picodollars as numeric dollars, twelve decimals. */
 Datum
 pricing_usd(int64 pico)
@@ -116,7 +127,7 @@ ccproxy_cost(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(8))
 	{
 		request.at_us = pricing_time_us(PG_GETARG_TIMESTAMPTZ(8));
-		status = price_request_cost(pricing_catalogue(), &request, &cost);
+		status = price_request_cost(pricing_state()->catalogue, &request, &cost);
 		pricing_report(status);
 	}
 	if (status == PRICE_PRICED)
@@ -166,7 +177,7 @@ ccproxy_cost_pico(PG_FUNCTION_ARGS)
 	if (has_usage && !PG_ARGISNULL(4))
 	{
 		request.at_us = pricing_time_us(PG_GETARG_TIMESTAMPTZ(4));
-		if (price_request_cost(pricing_catalogue(), &request, &cost) == PRICE_PRICED)
+		if (price_request_cost(pricing_state()->catalogue, &request, &cost) == PRICE_PRICED)
 		{
 			values[0] = Int64GetDatum(cost.input_pico);
 			values[1] = Int64GetDatum(cost.cache_read_pico);

@@ -1,6 +1,6 @@
 /*
- * What the extension's pricing files share: arguments in, dollars out, and the
- * catalogue this backend prices with.
+ * What the extension's pricing files share: arguments in, dollars out, the
+ * catalogue this backend prices with and the tables it comes from.
  */
 #ifndef EXTENSION_PRICING_H
 #define EXTENSION_PRICING_H
@@ -10,13 +10,58 @@
 
 #include "pricing/price.h"
 
-/* The catalogue in effect, for use until the next call that may run a query. */
-extern const struct price_catalogue *pricing_catalogue(void);
+/* Schema and tables of users' prices, made by _create_pricing_tables(). */
+#define PRICING_SCHEMA			"ccproxy"
+#define PRICING_TABLE			"price"
+#define PRICING_CLOSING_TABLE	"price_closing"
 
+/* NOTIFY on this channel says that prices changed. */
+#define PRICING_CHANNEL			"ccproxy_prices"
+
+/* What a backend prices with; see pricing_cache.c. */
+struct pricing_state
+{
+	const struct price_catalogue *catalogue;
+	const struct price_row *const *rows;	/* all rows of it, shipped and users' */
+	size_t		n_rows;
+	int64		version;		/* digest of all of it: changes when any price does */
+};
+
+/*
+ * The prices in effect. Valid until the next call of this function: callers
+ * must not run queries while they use it.
+ */
+extern const struct pricing_state *pricing_state(void);
+
+/* Arguments and results (pricing.c). */
 extern struct price_text pricing_text_arg(FunctionCallInfo fcinfo, int n);
 extern int64 pricing_count_arg(FunctionCallInfo fcinfo, int n);
 extern int64 pricing_time_us(TimestampTz at);
+extern TimestampTz pricing_timestamp(int64 us);
 extern Datum pricing_usd(int64 pico);
 extern void pricing_report(enum price_status status);
+
+/* A set-returning function's result, collected (pricing_rows.c). */
+struct pricing_result
+{
+	struct Tuplestorestate *store;
+	struct TupleDescData *desc;
+};
+extern struct pricing_result pricing_begin_result(FunctionCallInfo fcinfo);
+extern void pricing_add_result(const struct pricing_result *result, Datum *values, bool *nulls);
+
+/* Users' prices and closings, read from their tables (pricing_table.c). */
+struct pricing_user_rows
+{
+	struct price_row *rows;
+	size_t		n_rows;
+	struct pricing_closing
+	{
+		int32		price_id;
+		int64		to_us;
+	}		   *closings;
+	size_t		n_closings;
+};
+extern struct pricing_user_rows pricing_read_tables(Oid price_table, Oid closing_table);
 
 #endif

@@ -15,3 +15,6 @@ catalogue:
 	node pricing/catalogue/from_genai_prices.mjs check
 
 .PHONY: catalogue
+
+# The table is included by one file only, and objects do not know their headers.
+pricing/price_shipped.o: pricing/price_shipped_data.h

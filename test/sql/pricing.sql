@@ -1,5 +1,8 @@
 -- What requests cost.
-CREATE EXTENSION IF NOT EXISTS ccproxy_metrics;
+\set before :DBNAME
+CREATE DATABASE regression_pricing;
+\c regression_pricing
+CREATE EXTENSION ccproxy_metrics;
 
 -- the five example rates, a million tokens each way
 SELECT model, (ccproxy.cost(model, input_tokens => 1000000, output_tokens => 1000000)).total_cost
@@ -40,3 +43,6 @@ SELECT input_cost, output_cost FROM ccproxy.cost_pico('gpt-4', NULL, NULL, NULL,
 SELECT c IS NULL AS negative FROM ccproxy.cost_pico('gpt-4', NULL, NULL, NULL, '2025-06-01', -1, 0, 0, 0, 0, 0) c;
 SELECT c IS NULL AS overflow FROM ccproxy.cost_pico('gpt-4', NULL, NULL, NULL, '2025-06-01', 9223372036854775807, 0, 0, 0, 0, 0) c;
 SELECT c IS NULL AS no_time FROM ccproxy.cost_pico('gpt-4', NULL, NULL, NULL, NULL, 1, 0, 0, 0, 0, 0) c;
+
+\c :before
+DROP DATABASE regression_pricing;
