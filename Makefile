@@ -1,30 +1,118 @@
-# ccproxy_metrics: the PostgreSQL extension (PGXS) and its ingest gateway.
-# `make help` lists the targets.
+# ccproxy_metrics: the PostgreSQL extension (PGXS) and its gateway.
+# `make help` lists the targets. The targets that start, test or explain work
+# before PostgreSQL's headers are there: their scripts install what is missing.
 
 EXTENSION  = ccproxy_metrics
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" ccproxy_metrics.control)
 
 MODULE_big = ccproxy_metrics
-PRICING_C  = $(wildcard pricing/*.c)
+PRICING_C  = $(sort $(wildcard pricing/*.c))
 # what the extension shares with the gateway's decoder: plain C
 SHARED_C   = gateway/timestamp.c gateway/decimal.c
-OBJS       = $(patsubst %.c,%.o,$(wildcard extension/*.c) $(PRICING_C) $(SHARED_C))
+OBJS       = $(patsubst %.c,%.o,$(sort $(wildcard extension/*.c)) $(PRICING_C) $(SHARED_C))
 DATA       = $(wildcard sql/upgrade/$(EXTENSION)--*--*.sql)
 DATA_built = build/$(EXTENSION)--$(EXTVERSION).sql
 
 WARNINGS     = -Wall -Wextra -Werror
 PG_CPPFLAGS  = -I$(CURDIR)
-PG_CFLAGS    = -std=gnu11 $(WARNINGS) -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
+PG_CFLAGS    = -std=gnu11 $(WARNINGS) -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -MMD -MP
+
+# make installcheck runs the SQL tests against a server that has the extension
+REGRESS      = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
+REGRESS_OPTS = --inputdir=test --outputdir=test
+
+EXTRA_CLEAN = build gateway/ccproxy-gateway test/results test/regression.diffs test/regression.out \
+              extension/*.d pricing/*.d gateway/*.d
 
 PG_CONFIG ?= pg_config
-PGXS := $(shell $(PG_CONFIG) --pgxs)
+PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
+ifneq ($(PGXS),)
 include $(PGXS)
-
-all: gateway
+-include $(OBJS:.o=.d)
+else
+all install uninstall clean installcheck:
+	@echo "$@: no PostgreSQL server headers ('$(PG_CONFIG) --pgxs' names no file): apt-get install postgresql-server-dev-all, or set PG_CONFIG=" >&2; exit 1
+endif
 
 build/$(EXTENSION)--$(EXTVERSION).sql: $(sort $(wildcard sql/*.sql))
 	@mkdir -p build
-	cat $^ > $@
+	cat $^ > $@.new && mv $@.new $@
 
 # ---------------------------------------------------------------- gateway
 include gateway/gateway.mk
+
+# Without its libraries the extension still builds and installs alone.
+GATEWAY_MISSING := $(strip $(foreach lib,$(GATEWAY_LIBS),$(shell pkg-config --exists $(lib) 2>/dev/null || echo $(lib))))
+ifneq ($(PGXS),)
+ifeq ($(GATEWAY_MISSING),)
+all: gateway
+install: install-gateway
+else
+all: gateway-skipped
+endif
+uninstall: uninstall-gateway
+endif
+
+gateway-skipped:
+	@echo "gateway skipped: pkg-config finds no $(GATEWAY_MISSING) (packages: gateway/run/packages)"
+
+install-gateway: gateway
+	$(MKDIR_P) '$(DESTDIR)$(bindir)'
+	$(INSTALL_PROGRAM) $(GATEWAY_BIN) '$(DESTDIR)$(bindir)/ccproxy-gateway'
+
+uninstall-gateway:
+	rm -f '$(DESTDIR)$(bindir)/ccproxy-gateway'
+
+# ------------------------------------------------------- run, test, measure
+RUN_FLAGS = -std=gnu11 -O2 -g $(WARNINGS) -Wshadow -Wstrict-prototypes -Wmissing-prototypes -D_GNU_SOURCE -I$(CURDIR)
+TRAFFIC_C = gateway/run/traffic.c gateway/run/http_client.c
+TRAFFIC_H = gateway/run/traffic.h gateway/run/http_client.h
+
+build/run/ccproxy-demo: gateway/run/demo.c $(TRAFFIC_C) $(TRAFFIC_H)
+	@mkdir -p $(@D)
+	$(CC) $(RUN_FLAGS) -o $@ $< $(TRAFFIC_C) -lm
+
+build/run/loader: test/bench/loader.c $(TRAFFIC_C) $(TRAFFIC_H)
+	@mkdir -p $(@D)
+	$(CC) $(RUN_FLAGS) -o $@ $< $(TRAFFIC_C) -lm -lpthread
+
+run start stop demo:
+	@gateway/run/run $@
+
+test:
+	@test/run
+
+crash:
+	@CCPROXY_CRASH_ROUNDS=$${CCPROXY_CRASH_ROUNDS:-50} SUITES=crash test/run
+
+fuzz:
+	@FUZZ_SECONDS=$${FUZZ_SECONDS:-60} SUITES=fuzz test/run
+
+bench:
+	@set -e; for b in $${BENCH:-$(filter-out %.c %.h %.md %.mk %.pm,$(wildcard test/bench/*))}; do echo "== $$b"; $$b; done
+
+help:
+	@sed -n 's/^## \{0,1\}//p' Makefile
+
+.PHONY: run start stop demo test crash fuzz bench help gateway-skipped install-gateway uninstall-gateway
+.DEFAULT_GOAL := all
+
+## ccproxy_metrics
+##
+##   make run             install what is missing, build, start a private PostgreSQL
+##                        and the gateway; Ctrl-C stops both, the data stays in var/
+##     DEMO=1             also post a month of synthetic traffic (DEMO_EVENTS=300000)
+##     DB_URL=postgres:// use that database and start no cluster
+##     LISTEN=127.0.0.1:8787   where the gateway listens
+##     STAGED=1           as root: install the extension under var/, not into the system
+##   make start, stop     the same in the background; start waits until it is ready
+##   make demo            post the demo month into what is running
+##
+##   make                 build extension and gateway (PG_CONFIG= chooses the server)
+##   make install         install both (DESTDIR= honoured); uninstall takes them away
+##   make installcheck    the SQL tests against the installed server
+##   make test            every test; SUITES="regress unit ..." chooses
+##   make crash           long rounds of kill -9 (CCPROXY_CRASH_ROUNDS=50)
+##   make fuzz            long fuzzing (FUZZ_SECONDS=60 for each target)
+##   make bench           measurements (BENCH=test/bench/ingest chooses)
+##   make clean           remove what was built; var/ stays
