@@ -41,7 +41,7 @@ long_step() {
 	"$@" </dev/null 2>&1 | tee "$log" | show_progress "$label"
 	rc=${PIPESTATUS[0]}
 	if [ "$rc" -ne 0 ]; then
-		tail -n 30 "$log" | sed 's/^/    /' >&2
+		tail -n 20 "$log" | cut -c1-200 | sed 's/^/    /' >&2
 		printf '%s: failed: %s (whole log: %s)\n' "${me:-ccproxy_metrics}" "$label" "$log" >&2
 	fi
 	return "$rc"
