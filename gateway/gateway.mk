@@ -23,6 +23,9 @@ $(GATEWAY_BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(GATEWAY_CC) $(GATEWAY_FLAGS) -MMD -MP -c -o $@ $<
 
+# the dashboard is part of the program
+$(GATEWAY_BUILD)/gateway/assets.o: $(wildcard gateway/dashboard/*)
+
 -include $(GATEWAY_OBJ:.o=.d)
 
 .PHONY: gateway

@@ -83,7 +83,7 @@ run(const struct settings *settings, const sigset_t *signals)
 	static struct gateway gateway;
 	struct gateway *g = &gateway;
 	char		error[SETTINGS_ERROR_SIZE] = "out of memory or threads";
-	sigset_t	stop_signals;
+	static sigset_t stop_signals;	/* the thread of the second signal outlives run() */
 	struct http *http;
 	pthread_t	thread;
 	int64_t		started_ms = monotonic_ms();

@@ -102,7 +102,7 @@ async function refresh() {
     const [total, models, steps] = await Promise.all([
       stats({ period }), stats({ period, group_by: "model" }), stats({ period, group_by: step })]);
     status.className = "";
-    if (total.stats.length === 0) {
+    if (total.stats.length === 0 || Number(total.stats[0].total_requests) === 0) {
       byId("main").hidden = true;
       status.textContent = "No requests in this period yet. Post events to /metrics/api/events.";
     } else {
