@@ -1,7 +1,6 @@
 /*
- * Settings (settings.h): the table, its four origins, and what main prints of
- * it. Main thread only, before any other thread exists; owns the texts it
- * copies (settings_free).
+ * Settings (settings.h): the table and its four origins. Main thread only,
+ * before any other thread exists; owns the texts it copies (settings_free).
  */
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -14,40 +13,17 @@
 
 #include "gateway/log.h"
 #include "gateway/settings.h"
+#include "gateway/settings_table.h"
 
 #define CONFIG_FILE_MAX_BYTES (1024 * 1024)
 #define ENVIRONMENT_PREFIX "CCPROXY_"
 
-enum setting_type
-{
-	SETTING_TYPE_TEXT,
-	SETTING_TYPE_FLAG,
-	SETTING_TYPE_COUNT,
-	SETTING_TYPE_BYTES,
-	SETTING_TYPE_MILLIS,
-	SETTING_TYPE_SECONDS
-};
-
-struct setting
-{
-	enum setting_type type;
-	size_t		offset;
-	const char *key;
-	const char *dflt;
-	int64_t		min;
-	int64_t		max;
-	bool		secret;
-	const char *help;
-};
-
 #define SETTINGS_ROW(type, field, key, dflt, min, max, secret, help) \
 	{SETTING_TYPE_##type, offsetof(struct settings, field), key, dflt, min, max, secret, help},
 
-static const struct setting table[SETTINGS_NUMBER] = {
+const struct setting settings_table[SETTINGS_NUMBER] = {
 	SETTINGS(SETTINGS_ROW)
 };
-
-static const char *const origin_names[] = {"default", "file", "environment", "flag"};
 
 static bool fail(char error[SETTINGS_ERROR_SIZE], const char *fmt,...)
 			__attribute__((format(printf, 2, 3)));
@@ -158,7 +134,7 @@ static bool
 assign(struct settings *s, int i, const char *value, enum setting_origin origin,
 	   const char *where, char error[SETTINGS_ERROR_SIZE])
 {
-	const struct setting *st = &table[i];
+	const struct setting *st = &settings_table[i];
 	void	   *field = (char *) s + st->offset;
 
 	if (st->type == SETTING_TYPE_TEXT)
@@ -199,7 +175,7 @@ static int
 find_key(const char *key, size_t len)
 {
 	for (int i = 0; i < SETTINGS_NUMBER; i++)
-		if (strlen(table[i].key) == len && memcmp(table[i].key, key, len) == 0)
+		if (strlen(settings_table[i].key) == len && memcmp(settings_table[i].key, key, len) == 0)
 			return i;
 	return -1;
 }
@@ -212,9 +188,9 @@ settings_defaults(struct settings *s)
 	memset(s, 0, sizeof(*s));
 	for (int i = 0; i < SETTINGS_NUMBER; i++)
 	{
-		if (table[i].type == SETTING_TYPE_TEXT)
-			*(const char **) ((char *) s + table[i].offset) = table[i].dflt;
-		else if (!assign(s, i, table[i].dflt, ORIGIN_DEFAULT, "default", error))
+		if (settings_table[i].type == SETTING_TYPE_TEXT)
+			*(const char **) ((char *) s + settings_table[i].offset) = settings_table[i].dflt;
+		else if (!assign(s, i, settings_table[i].dflt, ORIGIN_DEFAULT, "default", error))
 		{
 			fprintf(stderr, "%s\n", error);
 			abort();			/* the table contradicts itself */
@@ -281,7 +257,7 @@ settings_parse_file(struct settings *s, const char *text, size_t len,
 			return fail(error, "%s: unknown setting \"%.*s\"", where,
 						(int) (key_end - begin > 100 ? 100 : key_end - begin), begin);
 		if (seen[i])
-			return fail(error, "%s: %s is set twice", where, table[i].key);
+			return fail(error, "%s: %s is set twice", where, settings_table[i].key);
 		seen[i] = true;
 		equals++;
 		trim(&equals, &end);
@@ -431,7 +407,7 @@ settings_load(struct settings *s, const struct settings_input *in,
 		char		name[80];
 		const char *value;
 
-		environment_name(name, sizeof(name), table[i].key);
+		environment_name(name, sizeof(name), settings_table[i].key);
 		value = environment(in->envp, name);
 		if (value && !assign(s, i, value, ORIGIN_ENVIRONMENT, name, error))
 			return false;
@@ -521,90 +497,4 @@ settings_check(struct settings *s, char error[SETTINGS_ERROR_SIZE])
 		return fail(error, "listen is \"%s\", beyond loopback: set ingest_token_file and read_token_file, "
 					"or listen on 127.0.0.1", s->listen);
 	return true;
-}
-
-void
-settings_redact_url(const char *url, char *out, size_t size)
-{
-	PQconninfoOption *options = PQconninfoParse(url, NULL);
-	size_t		len = 0;
-
-	out[0] = '\0';
-	if (options == NULL)
-	{
-		snprintf(out, size, "***");
-		return;
-	}
-	/* as key=value pairs; libpq marks what is secret */
-	for (PQconninfoOption *o = options; o->keyword; o++)
-	{
-		bool		hide;
-		int			n;
-
-		if (o->val == NULL || len >= size)
-			continue;
-		hide = strchr(o->dispchar, '*') != NULL || strstr(o->keyword, "password") != NULL;
-		n = snprintf(out + len, size - len, "%s%s=%s", len ? " " : "", o->keyword, hide ? "***" : o->val);
-		len += n > 0 ? (size_t) n : 0;
-	}
-	PQconninfoFree(options);
-}
-
-void
-settings_print_help(FILE *out, const char *program)
-{
-	fprintf(out,
-			"Usage: %s [--config FILE] [--SETTING VALUE]...\n"
-			"\n"
-			"Receives events of LLM requests over HTTP and stores them in PostgreSQL.\n"
-			"\n"
-			"  --config FILE     read settings from FILE (key = value)\n"
-			"  --check-config    check the settings and exit\n"
-			"  --print-config    print every setting, its origin, secrets redacted, and exit\n"
-			"  --help, --version\n"
-			"\n"
-			"Settings: flag, else environment CCPROXY_<NAME>, else file, else default.\n", program);
-	for (int i = 0; i < SETTINGS_NUMBER; i++)
-	{
-		char		flag[80];
-
-		snprintf(flag, sizeof(flag), "--%s", table[i].key);
-		for (char *p = flag; *p; p++)
-			if (*p == '_')
-				*p = '-';
-		fprintf(out, "  %-26s %s%s%s%s\n", flag, table[i].help,
-				table[i].dflt[0] ? " [" : "", table[i].dflt, table[i].dflt[0] ? "]" : "");
-	}
-}
-
-void
-settings_print(FILE *out, const struct settings *s)
-{
-	for (int i = 0; i < SETTINGS_NUMBER; i++)
-	{
-		const struct setting *st = &table[i];
-		const void *field = (const char *) s + st->offset;
-		char		value[1024];
-
-		switch (st->type)
-		{
-			case SETTING_TYPE_TEXT:
-				if (st->secret && **(const char *const *) field)
-					settings_redact_url(*(const char *const *) field, value, sizeof(value));
-				else
-					snprintf(value, sizeof(value), "%s", *(const char *const *) field);
-				break;
-			case SETTING_TYPE_FLAG:
-				snprintf(value, sizeof(value), "%s", *(const bool *) field ? "true" : "false");
-				break;
-			case SETTING_TYPE_MILLIS:
-			case SETTING_TYPE_SECONDS:
-				snprintf(value, sizeof(value), "%" PRId64 "ms", *(const int64_t *) field);
-				break;
-			default:
-				snprintf(value, sizeof(value), "%" PRId64, *(const int64_t *) field);
-				break;
-		}
-		fprintf(out, "%s = %s\t# %s\n", st->key, value, origin_names[s->origin[i]]);
-	}
 }

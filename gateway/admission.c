@@ -1,0 +1,173 @@
+/*
+ * Admission (admission.h): the table of routes and the checks of headers. Runs
+ * in the request's worker, before any of its body is read.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "gateway/admission.h"
+
+static const struct route *const routes[] = {
+	&route_events, &route_stats, &route_request, &route_prometheus,
+	&route_dashboard, &route_static, &route_livez, &route_readyz
+};
+
+/* Is method one of "GET, HEAD"? */
+static bool
+has_method(const char *methods, const char *method)
+{
+	size_t		len = strlen(method);
+
+	for (const char *p = methods; *p;)
+	{
+		size_t		n = strcspn(p, ",");
+
+		if (n == len && memcmp(p, method, n) == 0)
+			return true;
+		p += n;
+		p += strspn(p, ", ");
+	}
+	return false;
+}
+
+static const struct route *
+find_route(const struct gateway *g, const char *path, const char **rest)
+{
+	for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++)
+	{
+		const struct route *route = routes[i];
+		size_t		len = strlen(route->path);
+
+		if (route->enabled && !route->enabled(g->settings))
+			continue;
+		if (route->prefix ? strncmp(path, route->path, len) == 0 && path[len] : strcmp(path, route->path) == 0)
+		{
+			*rest = path + len;
+			return route;
+		}
+	}
+	return NULL;
+}
+
+static void
+check_host(struct request *r)
+{
+	struct gateway *g = r->gateway;
+	const char *host = request_header(r, "Host");
+	bool		tokens = auth_required(g->auth, AUTH_INGEST) && auth_required(g->auth, AUTH_READ);
+
+	if (auth_host_allowed(g->settings, tokens, host) && auth_origin_allowed(request_header(r, "Origin"), host))
+		return;
+	metric_add(METRIC_REFUSED_HOST, 1);
+	request_error(r, MHD_HTTP_FORBIDDEN,
+				  "The Host or Origin header names a place this gateway does not serve (see allowed_hosts).");
+}
+
+static void
+check_token(struct request *r)
+{
+	switch (auth_check(r->gateway->auth, r->route->scope, request_header(r, "Authorization")))
+	{
+		case AUTH_ALLOWED:
+			return;
+		case AUTH_MISSING:
+			r->answer.bearer = true;
+			request_error(r, MHD_HTTP_UNAUTHORIZED, "A valid token is needed: Authorization: Bearer TOKEN.");
+			break;
+		case AUTH_WRONG_SCOPE:
+			request_error(r, MHD_HTTP_FORBIDDEN, r->route->scope == AUTH_INGEST ?
+						  "This token may read but not post events." : "This token may post events but not read.");
+			break;
+	}
+	metric_add(METRIC_REFUSED_AUTH, 1);
+}
+
+/* The media types that carry JSON; a browser cannot send them across origins
+ * without asking first. */
+static bool
+is_json_type(const char *type)
+{
+	static const char *const types[] = {
+		"application/json", "application/x-ndjson", "application/ndjson",
+		"application/jsonl", "application/json-seq", "application/x-jsonlines"
+	};
+	size_t		len = strcspn(type, "; \t");
+
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+		if (strlen(types[i]) == len && strncasecmp(type, types[i], len) == 0)
+			return true;
+	return len > 5 && strncasecmp(type + len - 5, "+json", 5) == 0;
+}
+
+static void
+check_body_headers(struct request *r, uint64_t length)
+{
+	const char *type = request_header(r, "Content-Type");
+	const char *encoding = request_header(r, "Content-Encoding");
+
+	if (type && !is_json_type(type))
+		request_error(r, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json or application/x-ndjson.");
+	else if (length > (uint64_t) r->gateway->settings->max_body_bytes)
+	{
+		metric_add(METRIC_REFUSED_TOO_LARGE, 1);
+		request_error(r, MHD_HTTP_CONTENT_TOO_LARGE, "The body is larger than max_body_bytes.");
+	}
+	else if (encoding && (strcasecmp(encoding, "gzip") == 0 || strcasecmp(encoding, "x-gzip") == 0))
+	{
+		r->inflate = calloc(1, sizeof(*r->inflate));
+		if (r->inflate == NULL || inflateInit2(r->inflate, 15 + 16) != Z_OK)
+		{
+			free(r->inflate);
+			r->inflate = NULL;
+			request_unavailable(r, METRIC_REFUSED_MEMORY, 1, "Out of memory.");
+		}
+	}
+	else if (encoding && *encoding && strcasecmp(encoding, "identity") != 0)
+		request_error(r, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, "Content-Encoding must be gzip or absent.");
+}
+
+
+void
+admit(struct request *r, const char *method, uint64_t length)
+{
+	struct gateway *g = r->gateway;
+	struct query_error error;
+
+	request_identify(r);
+	switch (target_parse(&r->arena, r->target.path, &r->target, &error))
+	{
+		case QUERY_OK:
+			break;
+		case QUERY_BAD:
+			request_error_parameter(r, &error);
+			return;
+		case QUERY_NO_MEMORY:
+			request_unavailable(r, METRIC_REFUSED_MEMORY, 1, "Out of memory.");
+			return;
+	}
+	check_host(r);
+	if (r->answer.set)
+		return;
+	r->route = find_route(g, r->target.path, &r->path_rest);
+	if (r->route == NULL)
+	{
+		request_error(r, MHD_HTTP_NOT_FOUND, "There is nothing at this path.");
+		return;
+	}
+	if (!has_method(r->route->methods, method))
+	{
+		r->answer.allow = r->route->methods;
+		request_error(r, MHD_HTTP_METHOD_NOT_ALLOWED, "The method is not allowed here (see Allow).");
+		return;
+	}
+	check_token(r);
+	if (r->answer.set || !r->route->takes_body)
+		return;
+	if (atomic_load(&g->draining))
+	{
+		request_unavailable(r, METRIC_REFUSED_DRAINING, 1, "The gateway is shutting down.");
+		return;
+	}
+	check_body_headers(r, length);
+}
