@@ -3,7 +3,7 @@
 # common.sh; uses $state (its folder), $owner (the user it runs as) and
 # $pg_bin (the server's programs).
 #
-#	$state/pg		data folder		$state/sock		Unix socket
+#	$state/pg/data	data folder		$state/pg/sock	Unix socket
 #	$state/log		logs			$state/stage	extension, when not in the system
 #	$state/pg_port	the port, kept from run to run
 
@@ -27,12 +27,12 @@ forget_environment() {
 
 # A socket's path is short by law; a deep checkout gets a folder in /tmp.
 socket_dir() {
-	local dir=$state/sock
+	local dir=$state/pg/sock
 	if [ ${#dir} -gt $((SOCKET_PATH_MAX - 20)) ]; then
 		dir=/tmp/ccproxy-$(cksum <<<"$state" | cut -d' ' -f1)
 		[ -d "$dir" ] || say "the path of $state is too long for a socket: it goes to $dir" >&2
 	fi
-	[ -d "$dir" ] || as_owner mkdir -m 700 "$dir" || die "cannot make $dir for the socket"
+	[ -d "$dir" ] || as_owner mkdir -m 700 "$dir" 2>/dev/null || die "cannot make $dir for the socket"
 	[ ! -L "$dir" ] && [ "$(stat -c '%U %a' "$dir")" = "$owner 700" ] ||
 		die "$dir is for the socket and must belong to $owner with mode 700"
 	printf '%s\n' "$dir"
@@ -48,16 +48,16 @@ check_space() {
 # The postmaster's pid, when it runs and is ours.
 cluster_pid() {
 	local pid
-	pid=$(as_owner sed -n 1p "$state/pg/postmaster.pid" 2>/dev/null) || return 1
-	[ -n "$pid" ] && [ "$(readlink "/proc/$pid/cwd" 2>/dev/null)" = "$(readlink -f "$state/pg")" ] && printf '%s\n' "$pid"
+	pid=$(as_owner sed -n 1p "$state/pg/data/postmaster.pid" 2>/dev/null) || return 1
+	[ -n "$pid" ] && [ "$(readlink "/proc/$pid/cwd" 2>/dev/null)" = "$(readlink -f "$state/pg/data")" ] && printf '%s\n' "$pid"
 }
 
 cluster_init() {
-	local locale=C.UTF-8 new=$state/pg.new
+	local locale=C.UTF-8 new=$state/pg/new
 	check_space "$INITDB_FREE_KB"
 	locale -a 2>/dev/null | grep -qix 'C\.utf-\?8' || locale=C
 	as_owner rm -rf "$new"
-	say "making a PostgreSQL $pg_major cluster in $state/pg"
+	say "making a PostgreSQL $pg_major cluster in $state/pg/data"
 	as_owner "$pg_bin/initdb" -D "$new" -U postgres -E UTF8 --locale="$locale" --data-checksums \
 		--auth-local=peer --auth-host=scram-sha-256 > "$state/log/initdb.log" 2>&1 </dev/null ||
 		{ tail -n 5 "$state/log/initdb.log" >&2; die "initdb failed (log: $state/log/initdb.log)"; }
@@ -71,7 +71,7 @@ cluster_init() {
 	done | as_owner tee "$new/pg_ident.conf" >/dev/null
 	printf "%s\n" "max_wal_size = '2GB'" "include 'ccproxy.conf'	# written at every start" |
 		as_owner tee -a "$new/postgresql.conf" >/dev/null
-	as_owner mv "$new" "$state/pg"
+	as_owner mv "$new" "$state/pg/data"
 }
 
 # What must hold whatever the user writes into postgresql.conf.
@@ -88,19 +88,20 @@ cluster_configure() {
 				printf "extension_destdir = '%s'\n" "$state/stage"
 			fi
 		fi
-	} | as_owner tee "$state/pg/ccproxy.conf" >/dev/null
+	} | as_owner tee "$state/pg/data/ccproxy.conf" >/dev/null
 }
 
 cluster_start() {
-	local port tries=0 start=$SECONDS log=$state/log/postgresql.log
+	local port made_by tries=0 start=$SECONDS log=$state/log/postgresql.log
 	if cluster_pid >/dev/null; then
 		socket=$(socket_dir) || exit 1
 		pg_port=$(cat "$state/pg_port")
 		return 0
 	fi
-	[ ! -f "$state/pg/PG_VERSION" ] || [ "$(as_owner cat "$state/pg/PG_VERSION")" = "$pg_major" ] ||
-		die "$state/pg was made by PostgreSQL $(as_owner cat "$state/pg/PG_VERSION"), this is $pg_major: set PG_CONFIG= to the old one"
-	if as_owner test -e "$state/pg/PG_VERSION"; then check_space "$START_FREE_KB"; else cluster_init; fi
+	made_by=$(as_owner cat "$state/pg/data/PG_VERSION" 2>/dev/null)
+	[ -z "$made_by" ] || [ "$made_by" = "$pg_major" ] ||
+		die "$state/pg/data was made by PostgreSQL $made_by, this is $pg_major: set PG_CONFIG= to the old one's"
+	if [ -n "$made_by" ]; then check_space "$START_FREE_KB"; else cluster_init; fi
 	socket=$(socket_dir) || exit 1
 	port=$(cat "$state/pg_port" 2>/dev/null || echo $PG_FIRST_PORT)
 	while ! is_free 127.0.0.1 "$port"; do
@@ -112,7 +113,7 @@ cluster_start() {
 	pg_port=$port
 	cluster_configure "$port"
 	started_cluster=1
-	as_owner "$pg_bin/pg_ctl" start -s -W -D "$state/pg" -l "$log" </dev/null >/dev/null 2>&1
+	as_owner "$pg_bin/pg_ctl" start -s -W -D "$state/pg/data" -l "$log" </dev/null >/dev/null 2>&1
 	until "$pg_bin/pg_isready" -q -h "$socket" -p "$port"; do
 		sleep 0.1
 		if [ $((SECONDS - start)) -ge 2 ] && ! cluster_pid >/dev/null; then
@@ -126,7 +127,7 @@ cluster_start() {
 
 cluster_stop() {
 	cluster_pid >/dev/null || return 0
-	as_owner "$pg_bin/pg_ctl" stop -s -m fast -w -t 120 -D "$state/pg" </dev/null ||
+	as_owner "$pg_bin/pg_ctl" stop -s -m fast -w -t 120 -D "$state/pg/data" </dev/null ||
 		die "PostgreSQL did not stop (log: $state/log/postgresql.log)"
 }
 

@@ -3,8 +3,8 @@
  * a running gateway, as any proxy would: NDJSON bodies over HTTP.
  *
  * A day's events are the same whenever they are made, so posting again changes
- * nothing; a day whose last event is there already is not posted at all. Run
- * again a week later, it adds the week that is missing.
+ * nothing; and it posts only what is missing. Run again a week later, it adds that
+ * week.
  */
 #include <getopt.h>
 #include <stdio.h>
@@ -79,13 +79,39 @@ is_there(struct demo *d, const struct traffic_day *day, long i)
 	return status == 200;
 }
 
+/*
+ * The first of events 0 .. count - 1 that is not stored. They were posted in
+ * order, so those that are there come first.
+ */
+static long
+first_missing(struct demo *d, const struct traffic_day *day, long count)
+{
+	long		low = 0;
+	long		high = count;
+
+	if (count == 0 || is_there(d, day, count - 1))
+		return count;
+	if (!is_there(d, day, 0))
+		return 0;
+	while (high - low > 1)
+	{
+		long		middle = low + (high - low) / 2;
+
+		if (is_there(d, day, middle))
+			low = middle;
+		else
+			high = middle;
+	}
+	return high;
+}
+
 static void
-post_day(struct demo *d, const struct traffic_day *day, long events, char *body)
+post_day(struct demo *d, const struct traffic_day *day, long from, long events, char *body)
 {
 	struct traffic_totals totals = {0};
 
 	strcpy(d->client.token, d->ingest_token);
-	for (long i = 0; i < events;)
+	for (long i = from; i < events;)
 	{
 		size_t		len = 0;
 		long		until = i + EVENTS_PER_BODY < events ? i + EVENTS_PER_BODY : events;
@@ -121,6 +147,7 @@ main(int argc, char **argv)
 	static struct demo d;
 	static struct traffic_day days[DEMO_DAYS];
 	long		count[DEMO_DAYS];
+	long		from[DEMO_DAYS];
 	const char *url = "http://127.0.0.1:8787";
 	long		events = 300000;
 	time_t		now = time(NULL);
@@ -174,9 +201,8 @@ main(int argc, char **argv)
 		count[k] = day->events;
 		while (count[k] > 0 && traffic_event_ts_us(day, count[k] - 1) > (int64_t) now * 1000000)
 			count[k]--;
-		if (count[k] > 0 && is_there(&d, day, count[k] - 1))
-			count[k] = 0;
-		d.planned += count[k];
+		from[k] = first_missing(&d, day, count[k]);
+		d.planned += count[k] - from[k];
 	}
 	if (d.planned == 0)
 	{
@@ -184,7 +210,7 @@ main(int argc, char **argv)
 		return 0;
 	}
 	for (int k = 0; k < DEMO_DAYS; k++)
-		post_day(&d, &days[k], count[k], body);
+		post_day(&d, &days[k], from[k], count[k], body);
 	show_progress(&d, true);
 	printf("demo traffic: %ld accepted, %ld were there already, %ld rejected\n", d.accepted, d.duplicates, d.rejected);
 	free(body);
