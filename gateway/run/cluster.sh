@@ -12,6 +12,7 @@ OWNER_ROLE=ccproxy
 GATEWAY_ROLE=ccproxy_gateway
 PG_FIRST_PORT=54329
 PG_PORTS=200
+PG_PORT_SECONDS=5
 PG_START_SECONDS=600		# crash recovery included
 INITDB_FREE_KB=$((300 * 1024))
 START_FREE_KB=$((100 * 1024))
@@ -91,6 +92,23 @@ cluster_configure() {
 	} | as_owner tee "$state/pg/data/ccproxy.conf" >/dev/null
 }
 
+# Where nobody waits for orphans (a container without init), a killed postmaster
+# stays a zombie, and PostgreSQL takes its lock files for a running server's. They
+# go when that process is dead and no other works in the data folder.
+forget_dead_postmaster() {
+	local pid cwd tries
+	pid=$(as_owner sed -n 1p "$state/pg/data/postmaster.pid" 2>/dev/null) && [ -n "$pid" ] || return 0
+	! process_stamp "$pid" >/dev/null && [ -d "/proc/$pid" ] || return 0
+	for ((tries = 0; tries < 100; tries++)); do
+		cwd=$(readlink -f "$state/pg/data")
+		if ! find /proc -maxdepth 2 -path '/proc/[0-9]*/cwd' -lname "$cwd" 2>/dev/null | grep -q .; then
+			as_owner rm -f "$state/pg/data/postmaster.pid" "$socket/.s.PGSQL.$pg_port.lock"
+			return
+		fi
+		sleep 0.1
+	done
+}
+
 cluster_start() {
 	local port made_by tries=0 start=$SECONDS log=$state/log/postgresql.log
 	if cluster_pid >/dev/null; then
@@ -104,6 +122,8 @@ cluster_start() {
 	if [ -n "$made_by" ]; then check_space "$START_FREE_KB"; else cluster_init; fi
 	socket=$(socket_dir) || exit 1
 	port=$(cat "$state/pg_port" 2>/dev/null || echo $PG_FIRST_PORT)
+	# backends of a postmaster that was killed hold its port a moment longer
+	until is_free 127.0.0.1 "$port" || [ $((SECONDS - start)) -ge $PG_PORT_SECONDS ]; do sleep 0.1; done
 	while ! is_free 127.0.0.1 "$port"; do
 		tries=$((tries + 1))
 		[ $tries -lt $PG_PORTS ] || die "no free port for PostgreSQL from $PG_FIRST_PORT on"
@@ -112,7 +132,9 @@ cluster_start() {
 	printf '%s\n' "$port" > "$state/pg_port"
 	pg_port=$port
 	cluster_configure "$port"
+	forget_dead_postmaster
 	started_cluster=1
+	start=$SECONDS
 	as_owner "$pg_bin/pg_ctl" start -s -W -D "$state/pg/data" -l "$log" </dev/null >/dev/null 2>&1
 	until "$pg_bin/pg_isready" -q -h "$socket" -p "$port"; do
 		sleep 0.1
@@ -161,9 +183,7 @@ provision_extension() {
 	"$@" >/dev/null <<-'SQL' || die "CREATE EXTENSION ccproxy_metrics failed (above)"
 		SET client_min_messages = warning;
 		CREATE EXTENSION IF NOT EXISTS ccproxy_metrics;
-		SELECT 'ALTER EXTENSION ccproxy_metrics UPDATE'
-		  FROM pg_extension e JOIN pg_available_extensions a ON a.name = e.extname
-		 WHERE e.extname = 'ccproxy_metrics' AND e.extversion <> a.default_version \gexec
+		ALTER EXTENSION ccproxy_metrics UPDATE;
 		SELECT ccproxy.create_metrics_table();
 	SQL
 	version=$("$@" -c "SELECT extversion FROM pg_extension WHERE extname = 'ccproxy_metrics'") || exit 1
