@@ -251,7 +251,7 @@ connect_session(struct pgsession *s, const char *db_url, struct pgfailure *failu
 {
 	/* the last of equal keywords counts: what the URL says wins */
 	static const char *const keywords[] = {
-		"fallback_application_name", "keepalives_idle", "keepalives_interval", "keepalives_count",
+		"application_name", "keepalives_idle", "keepalives_interval", "keepalives_count",
 		"tcp_user_timeout", "target_session_attrs", "dbname", NULL
 	};
 	const char *const values[] = {
