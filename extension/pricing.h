@@ -10,6 +10,9 @@
 
 #include "pricing/price.h"
 
+/* Ours alone: calls between our files need no indirection. */
+#pragma GCC visibility push(hidden)
+
 /* Schema and tables of users' prices, made by _create_pricing_tables(). */
 #define PRICING_SCHEMA			"ccproxy"
 #define PRICING_TABLE			"price"
@@ -24,7 +27,7 @@ struct pricing_state
 	const struct price_catalogue *catalogue;
 	const struct price_row *const *rows;	/* all rows of it, shipped and users' */
 	size_t		n_rows;
-	int64		version;		/* digest of all of it: changes when any price does */
+	uint64		generation;		/* counts loads in this backend */
 };
 
 /*
@@ -33,13 +36,35 @@ struct pricing_state
  */
 extern const struct pricing_state *pricing_state(void);
 
+/* A digest of them all, which changes when any price does. */
+extern int64 pricing_version(void);
+
+/* Price a request with them, remembering what names lead to (pricing_memo.c). */
+extern enum price_status pricing_price(const struct price_request *request, struct price_cost *cost);
+
 /* Arguments and results (pricing.c). */
-extern struct price_text pricing_text_arg(FunctionCallInfo fcinfo, int n);
-extern int64 pricing_count_arg(FunctionCallInfo fcinfo, int n);
 extern int64 pricing_time_us(TimestampTz at);
 extern TimestampTz pricing_timestamp(int64 us);
 extern Datum pricing_usd(int64 pico);
 extern void pricing_report(enum price_status status);
+
+/* A text argument where it lies, or absent. */
+static inline struct price_text
+pricing_text_arg(FunctionCallInfo fcinfo, int n)
+{
+	text	   *t;
+
+	if (PG_ARGISNULL(n))
+		return (struct price_text) {NULL, 0};
+	t = PG_GETARG_TEXT_PP(n);
+	return (struct price_text) {VARDATA_ANY(t), VARSIZE_ANY_EXHDR(t)};
+}
+
+static inline int64
+pricing_count_arg(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? 0 : PG_GETARG_INT64(n);
+}
 
 /* A set-returning function's result, collected (pricing_rows.c). */
 struct pricing_result
@@ -63,5 +88,7 @@ struct pricing_user_rows
 	size_t		n_closings;
 };
 extern struct pricing_user_rows pricing_read_tables(Oid price_table, Oid closing_table);
+
+#pragma GCC visibility pop
 
 #endif

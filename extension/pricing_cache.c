@@ -104,7 +104,7 @@ merge_rows(const struct pricing_user_rows *user, size_t *n)
 {
 	size_t		n_shipped;
 	const struct price_row *shipped = price_shipped_rows(&n_shipped);
-	const struct price_row **rows = palloc((n_shipped + user->n_rows) * sizeof(*rows));
+	const struct price_row **rows = palloc_extended((n_shipped + user->n_rows) * sizeof(*rows), MCXT_ALLOC_HUGE);
 
 	*n = 0;
 	for (size_t i = 0; i < n_shipped; i++)
@@ -167,10 +167,10 @@ load(void)
 		next.catalogue = price_shipped_catalogue();
 	else
 	{
-		memory = palloc(price_catalogue_bytes(next.n_rows, n_aliases));
+		memory = palloc_extended(price_catalogue_bytes(next.n_rows, n_aliases), MCXT_ALLOC_HUGE);
 		next.catalogue = price_catalogue_build(memory, next.rows, next.n_rows, aliases, n_aliases);
 	}
-	next.version = digest(next.rows, next.n_rows);
+	next.generation = current.generation + 1;
 	MemoryContextSwitchTo(caller);
 
 	MemoryContextSetParent(context, CacheMemoryContext);
@@ -193,9 +193,27 @@ pricing_state(void)
 		CacheRegisterSyscacheCallback(NAMESPACEOID, schema_changed, (Datum) 0);
 		registered = true;
 	}
-	/* a change that arrives while loading makes it stale again, for the next call */
+	/* a change that arrives while loading makes it stale again, for the next call;
+	 * an error while loading leaves nothing loaded */
+	loaded = false;
 	stale = false;
 	find_tables();
 	load();
 	return &current;
+}
+
+/* Made when it is asked for: it costs as much as loading. */
+int64
+pricing_version(void)
+{
+	static uint64 generation;
+	static int64 version;
+	const struct pricing_state *state = pricing_state();
+
+	if (generation != state->generation)
+	{
+		version = digest(state->rows, state->n_rows);
+		generation = state->generation;
+	}
+	return version;
 }

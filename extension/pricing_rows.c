@@ -174,7 +174,7 @@ ccproxy_price_lines(PG_FUNCTION_ARGS)
 Datum
 ccproxy_price_catalogue_version(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_INT64(pricing_state()->version);
+	PG_RETURN_INT64(pricing_version());
 }
 
 PG_FUNCTION_INFO_V1(ccproxy_canonical_provider);

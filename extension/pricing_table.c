@@ -19,6 +19,7 @@
 #include "utils/date.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/numeric.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
@@ -244,7 +245,7 @@ read_prices(Oid table, struct pricing_user_rows *user)
 			{
 				room = room == 0 ? 64 : room * 2;
 				user->rows = user->rows == NULL ? palloc(room * sizeof(*user->rows)) :
-					repalloc(user->rows, room * sizeof(*user->rows));
+					repalloc_huge(user->rows, room * sizeof(*user->rows));
 			}
 			if (read_row(values, nulls, &user->rows[user->n_rows]))
 				user->n_rows++;
@@ -295,15 +296,111 @@ read_closings(Oid table, struct pricing_user_rows *user)
 	table_close(rel, AccessShareLock);
 }
 
-/* Everything both tables hold now, in the current memory context. */
+/* Copy a text into the pool, or share the copy the row before made of the same. */
+static void
+keep_text(struct price_text *text, const struct price_text *before, char **pool)
+{
+	if (before != NULL && text->len == before->len && memcmp(text->p, before->p, text->len) == 0)
+		text->p = before->p;
+	else if (text->len > 0)
+	{
+		memcpy(*pool, text->p, text->len);
+		text->p = *pool;
+		*pool += text->len;
+	}
+}
+
+static bool
+same_multipliers(const struct price_row *a, const struct price_row *b)
+{
+	if (a->n_multipliers != b->n_multipliers)
+		return false;
+	for (int i = 0; i < a->n_multipliers; i++)
+		if (a->multipliers[i].ppm != b->multipliers[i].ppm ||
+			a->multipliers[i].name.len != b->multipliers[i].name.len ||
+			memcmp(a->multipliers[i].name.p, b->multipliers[i].name.p, a->multipliers[i].name.len) != 0)
+			return false;
+	return true;
+}
+
+static size_t
+text_bytes(const struct price_row *row)
+{
+	size_t		bytes = row->provider.len + row->model.len + row->tier.len + row->source.len + row->note.len;
+
+	for (int i = 0; i < row->n_multipliers; i++)
+		bytes += row->multipliers[i].name.len;
+	return bytes;
+}
+
+/* Bytes of texts that the row before does not have already, at most. */
+static size_t
+pool_bytes(const struct price_row *rows, size_t n)
+{
+	size_t		bytes = 1;
+
+	for (size_t i = 0; i < n; i++)
+	{
+		bytes += text_bytes(&rows[i]);
+		if (i > 0 && rows[i].source.len == rows[i - 1].source.len &&
+			memcmp(rows[i].source.p, rows[i - 1].source.p, rows[i].source.len) == 0)
+			bytes -= rows[i].source.len;
+		if (i > 0 && rows[i].note.len == rows[i - 1].note.len &&
+			memcmp(rows[i].note.p, rows[i - 1].note.p, rows[i].note.len) == 0)
+			bytes -= rows[i].note.len;
+	}
+	return bytes;
+}
+
+/* The rows, in three pieces of memory: rows, texts, multipliers where they change. */
+static void
+compact(struct pricing_user_rows *user)
+{
+	struct price_row *rows = palloc_extended((user->n_rows + 1) * sizeof(*rows), MCXT_ALLOC_HUGE);
+	char	   *pool = palloc_extended(pool_bytes(user->rows, user->n_rows), MCXT_ALLOC_HUGE);
+
+	for (size_t i = 0; i < user->n_rows; i++)
+	{
+		const struct price_row *before = i > 0 ? &rows[i - 1] : NULL;
+
+		rows[i] = user->rows[i];
+		keep_text(&rows[i].provider, before != NULL ? &before->provider : NULL, &pool);
+		keep_text(&rows[i].model, before != NULL ? &before->model : NULL, &pool);
+		keep_text(&rows[i].tier, before != NULL ? &before->tier : NULL, &pool);
+		keep_text(&rows[i].source, before != NULL ? &before->source : NULL, &pool);
+		keep_text(&rows[i].note, before != NULL ? &before->note : NULL, &pool);
+		if (before != NULL && same_multipliers(&rows[i], before))
+			rows[i].multipliers = before->multipliers;
+		else if (rows[i].n_multipliers > 0)
+		{
+			struct price_multiplier *list = palloc(rows[i].n_multipliers * sizeof(*list));
+
+			memcpy(list, user->rows[i].multipliers, rows[i].n_multipliers * sizeof(*list));
+			for (int m = 0; m < rows[i].n_multipliers; m++)
+				keep_text(&list[m].name, NULL, &pool);
+			rows[i].multipliers = list;
+		}
+	}
+	user->rows = rows;
+}
+
+/*
+ * Everything both tables hold now, in the current memory context. Reading leaves
+ * its scraps in one that goes away.
+ */
 struct pricing_user_rows
 pricing_read_tables(Oid price_table, Oid closing_table)
 {
 	struct pricing_user_rows user = {0};
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "ccproxy prices being read", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(scratch);
 
 	if (OidIsValid(price_table))
 		read_prices(price_table, &user);
+	MemoryContextSwitchTo(caller);
+	compact(&user);
 	if (OidIsValid(closing_table))
 		read_closings(closing_table, &user);
+	MemoryContextDelete(scratch);
 	return user;
 }

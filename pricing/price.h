@@ -20,6 +20,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Linked into whatever uses it: calls need no indirection. */
+#pragma GCC visibility push(hidden)
+
 #define PRICE_MUST_CHECK __attribute__((warn_unused_result))
 
 /* Text that need not be terminated; p is NULL when it is absent. */
@@ -291,5 +294,7 @@ extern const struct price_catalogue *price_catalogue_build(void *memory,
 
 /* The name under which a provider's prices are kept: 'bedrock' is 'aws'. */
 extern struct price_text price_provider_canonical(struct price_text provider);
+
+#pragma GCC visibility pop
 
 #endif

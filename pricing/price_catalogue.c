@@ -112,7 +112,10 @@ provider_of_row(struct price_catalogue *cat, struct price_text name)
 	uint32_t	number;
 
 	if (name.len == 0)
+	{
+		cat->has_any = true;
 		return PRICE_NS_ANY;
+	}
 	number = price_provider_number(cat, name);
 	if (number == 0 && cat->n_providers < UINT16_MAX)
 	{

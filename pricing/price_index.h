@@ -8,6 +8,9 @@
 
 #include "pricing/price.h"
 
+/* Linked into whatever uses it: calls need no indirection. */
+#pragma GCC visibility push(hidden)
+
 /*
  * Names are kept per namespace. A namespace is a provider's number, or one of:
  *	ANY			prices that name no provider
@@ -53,6 +56,7 @@ struct price_catalogue
 								 * most specific first */
 	uint32_t	n_precedences;	/* how many different ones there are */
 	uint32_t	n_providers;
+	bool		has_any;		/* there are prices that name no provider */
 	const struct price_alias *aliases;
 	uint32_t	n_aliases;
 	struct price_slot *slots;
@@ -75,17 +79,69 @@ struct price_provider
 extern const struct price_provider price_providers[];
 extern const size_t price_n_providers;
 
+/* ASCII lower case of eight bytes at once; other bytes stay as they are. */
+static inline uint64_t
+price_lower_word(uint64_t w)
+{
+	const uint64_t ones = UINT64_C(0x0101010101010101);
+	uint64_t	seven = w & (ones * 0x7f);
+	uint64_t	from_a = seven + ones * (0x80 - 'A');	/* high bit: >= 'A' */
+	uint64_t	past_z = seven + ones * (0x80 - 'Z' - 1);	/* high bit: > 'Z' */
+	uint64_t	upper = (from_a & ~past_z & ~w) & (ones * 0x80);
+
+	return w | upper >> 2;
+}
+
+/* Words have the first byte lowest, whatever the machine does. */
+static inline uint64_t
+price_little_endian(uint64_t word)
+{
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+	return __builtin_bswap64(word);
+#else
+	return word;
+#endif
+}
+
+/* Up to eight bytes as a word, zeros after them. */
+static inline uint64_t
+price_load_word(const char *p, size_t n)
+{
+	uint64_t	word = 0;
+
+	if (n >= 8)
+	{
+		memcpy(&word, p, 8);
+		return price_little_endian(word);
+	}
+	if (n >= 4)
+	{
+		uint64_t	tail = 0;
+
+		memcpy(&word, p, 4);
+		memcpy(&tail, p + n - 4, 4);
+		return price_little_endian(word) | price_little_endian(tail) << (8 * (n - 4));
+	}
+	if (n == 0)
+		return 0;
+	return (unsigned char) p[0] | (uint64_t) (unsigned char) p[n / 2] << (8 * (n / 2)) |
+		(uint64_t) (unsigned char) p[n - 1] << (8 * (n - 1));
+}
+
+/* Room for a name in lower case, written a word at a time. */
+#define PRICE_NAME_BUFFER	(PRICE_MAX_NAME_BYTES + 8)
+
 /* Copy a name in ASCII lower case; false when it is absent or too long. */
 static inline bool
-price_lower(struct price_text in, char out[PRICE_MAX_NAME_BYTES], struct price_text *lower)
+price_lower(struct price_text in, char out[PRICE_NAME_BUFFER], struct price_text *lower)
 {
 	if (in.p == NULL || in.len == 0 || in.len > PRICE_MAX_NAME_BYTES)
 		return false;
-	for (size_t i = 0; i < in.len; i++)
+	for (size_t i = 0; i < in.len; i += 8)
 	{
-		unsigned char c = (unsigned char) in.p[i];
+		uint64_t	word = price_little_endian(price_lower_word(price_load_word(in.p + i, in.len - i)));
 
-		out[i] = (char) (c + ((unsigned char) (c - 'A') < 26 ? 32 : 0));
+		memcpy(out + i, &word, 8);
 	}
 	lower->p = out;
 	lower->len = in.len;
@@ -121,14 +177,14 @@ price_name_hash(uint32_t ns, const char *p, size_t len)
 		p += 8;
 		len -= 8;
 	}
-	word = 0;
-	for (size_t i = 0; i < len; i++)
-		word |= (uint64_t) (unsigned char) p[i] << (8 * i);
+	word = price_load_word(p, len);
 	h = (h ^ word) * UINT64_C(0xC4CEB9FE1A85EC53);
 	return (uint32_t) (h ^ h >> 32);
 }
 
 /* The provider's number, or 0 when nobody knows it. */
 extern uint32_t price_provider_number(const struct price_catalogue *catalogue, struct price_text lower);
+
+#pragma GCC visibility pop
 
 #endif

@@ -109,12 +109,12 @@ try_name(struct search *s, struct price_text name, enum price_rule rule)
 	if (s->provider == 0)
 	{
 		look_up(s, PRICE_NS_HOME, name, rule, false, false);
-		if (!done(s))
+		if (s->cat->has_any && !done(s))
 			look_up(s, PRICE_NS_ANY, name, rule, false, false);
 		return;
 	}
 	look_up(s, s->provider, name, rule, false, false);
-	if (!done(s))
+	if (s->cat->has_any && !done(s))
 		look_up(s, PRICE_NS_ANY, name, rule, false, false);
 	if (!done(s))
 	{
@@ -217,12 +217,15 @@ static const char *const bedrock_routes[] = {
 static bool
 strip_bedrock(struct search *s, struct price_text *name)
 {
-	uint32_t	aws = provider_named(s, "aws");
 	const char *dot = memchr(name->p, '.', name->len);
 	struct price_text head;
 	struct price_text rest;
+	uint32_t	aws;
 
-	if (dot == NULL || (s->provider != 0 && s->provider != aws))
+	if (dot == NULL)
+		return false;
+	aws = provider_named(s, "aws");
+	if (s->provider != 0 && s->provider != aws)
 		return false;
 	head = (struct price_text) {name->p, (size_t) (dot - name->p)};
 	rest = skip(*name, head.len + 1);
@@ -436,7 +439,7 @@ is_bedrock(const struct search *s, struct price_text name)
 static void
 resolve_name(struct search *s, struct price_text name)
 {
-	char		buffer[PRICE_MAX_NAME_BYTES];
+	char		buffer[PRICE_NAME_BUFFER];
 	struct price_text whole;
 	struct price_text bare;
 
@@ -466,7 +469,7 @@ enum price_status
 price_resolve(const struct price_catalogue *catalogue, struct price_text provider,
 			  struct price_text model, struct price_text model_version, struct price_match *match)
 {
-	char		buffer[PRICE_MAX_NAME_BYTES];
+	char		buffer[PRICE_NAME_BUFFER];
 	struct price_text lower;
 	struct search s = {.cat = catalogue, .match = match};
 	uint32_t	number = 0;

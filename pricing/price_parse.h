@@ -7,6 +7,9 @@
 
 #include "pricing/price.h"
 
+/* Linked into whatever uses it: calls need no indirection. */
+#pragma GCC visibility push(hidden)
+
 /* Shipped prices have ids below this, users' own from it on. */
 #define PRICE_FIRST_USER_ID		1000000
 
@@ -61,5 +64,7 @@ extern struct price_loader *price_loader_new(void);
 extern bool price_loader_add(struct price_loader *loader, struct price_text line) PRICE_MUST_CHECK;
 extern const struct price_catalogue *price_loader_finish(struct price_loader *loader) PRICE_MUST_CHECK;
 extern void price_loader_free(struct price_loader *loader);
+
+#pragma GCC visibility pop
 
 #endif

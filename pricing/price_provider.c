@@ -66,7 +66,7 @@ const size_t price_n_providers = sizeof(price_providers) / sizeof(price_provider
 struct price_text
 price_provider_canonical(struct price_text provider)
 {
-	char		buffer[PRICE_MAX_NAME_BYTES];
+	char		buffer[PRICE_NAME_BUFFER];
 	struct price_text lower;
 
 	if (!price_lower(provider, buffer, &lower))

@@ -21,12 +21,34 @@ CREATE FUNCTION ccproxy.cost(
     cache_write_1h_tokens bigint DEFAULT 0,
     provider              text DEFAULT NULL,
     service_tier          text DEFAULT NULL,
-    at                    timestamptz DEFAULT pg_catalog.now()
+    at                    timestamptz DEFAULT pg_catalog.now(),
+    reasoning_tokens      bigint DEFAULT 0,
+    web_searches          bigint DEFAULT 0,
+    file_searches         bigint DEFAULT 0
 ) RETURNS ccproxy.request_cost
 AS 'MODULE_PATHNAME', 'ccproxy_cost'
 LANGUAGE C STABLE PARALLEL SAFE COST 2;
-COMMENT ON FUNCTION ccproxy.cost(text, bigint, bigint, bigint, bigint, bigint, text, text, timestamptz) IS
-'Cost of a request in USD. Token counts are disjoint: input_tokens excludes cached ones, cache_write_tokens are the 5-minute writes only. All NULL when no price of the model is known for that time; an error for negative counts.';
+COMMENT ON FUNCTION ccproxy.cost IS
+'Cost of a request in USD, by parts. Token counts are disjoint: input_tokens excludes cached ones, cache_write_tokens are the 5-minute writes only; reasoning_tokens are part of output_tokens. service_tier may carry modifiers: batch+us. All NULL when no price of the model is known for that time; an error for negative or impossible counts. See ccproxy.explain_cost().';
+
+CREATE FUNCTION ccproxy.total_cost(
+    model                 text,
+    input_tokens          bigint DEFAULT 0,
+    output_tokens         bigint DEFAULT 0,
+    cache_read_tokens     bigint DEFAULT 0,
+    cache_write_tokens    bigint DEFAULT 0,
+    cache_write_1h_tokens bigint DEFAULT 0,
+    provider              text DEFAULT NULL,
+    service_tier          text DEFAULT NULL,
+    at                    timestamptz DEFAULT pg_catalog.now(),
+    reasoning_tokens      bigint DEFAULT 0,
+    web_searches          bigint DEFAULT 0,
+    file_searches         bigint DEFAULT 0
+) RETURNS numeric
+AS 'MODULE_PATHNAME', 'ccproxy_total_cost'
+LANGUAGE C STABLE PARALLEL SAFE COST 2;
+COMMENT ON FUNCTION ccproxy.total_cost IS
+'Cost of a request in USD as one number: the total_cost of ccproxy.cost() with the same arguments. NULL when it has none.';
 
 CREATE TYPE ccproxy.request_cost_pico AS (
     input_cost       bigint,

@@ -2,12 +2,12 @@
 
 CREATE DOMAIN ccproxy.rate AS numeric
     CONSTRAINT "0 to 9000000 USD per million tokens, at most 12 decimals"
-    CHECK (VALUE >= 0 AND VALUE <= 9000000 AND pg_catalog.scale(VALUE) <= 12);
+    CHECK (VALUE >= 0 AND VALUE <= 9000000 AND pg_catalog.min_scale(VALUE) <= 12);
 COMMENT ON DOMAIN ccproxy.rate IS 'USD per million tokens, at most twelve decimals.';
 
 CREATE DOMAIN ccproxy.call_rate AS numeric
     CONSTRAINT "0 to 9000 USD per 1000 calls, at most 15 decimals"
-    CHECK (VALUE >= 0 AND VALUE <= 9000 AND pg_catalog.scale(VALUE) <= 15);
+    CHECK (VALUE >= 0 AND VALUE <= 9000 AND pg_catalog.min_scale(VALUE) <= 15);
 COMMENT ON DOMAIN ccproxy.call_rate IS 'USD per 1,000 calls, at most fifteen decimals.';
 
 CREATE TYPE ccproxy.price_row AS (
