@@ -3,6 +3,8 @@
  * that read one number from it. Runs in any backend, parallel workers included;
  * results are allocated in the caller's context.
  */
+#include "postgres.h"
+
 #include "extension/sketch.h"
 
 #include <math.h>

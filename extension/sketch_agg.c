@@ -12,6 +12,8 @@
  * A group that saw a single sketch in merge() keeps it as it came, packed; it is
  * opened into a state when a second one arrives.
  */
+#include "postgres.h"
+
 #include "extension/sketch.h"
 
 #include <math.h>

@@ -10,6 +10,9 @@
 /* Free directory entries left on either side of the octaves seen. */
 #define DIRECTORY_MARGIN 2
 
+/* As long as there are no more pages than this, a new one is put in its place. */
+#define ORDERED_PAGES_MAX 64
+
 /* A page form is taken once it costs at most so many times the next list. */
 #define PAGES_WORTH 2
 
@@ -56,11 +59,16 @@ double
 sketch_edge_value(int32_t index)
 {
 	int32_t		octave = index >> 6;
-	uint64_t	bits = (UINT64_C(1023) << 52) | sketch_edge[index & 63];
-	double		mantissa;
+	uint64_t	mantissa = (UINT64_C(1) << 52) | sketch_edge[index & 63];
+	double		value;
 
-	memcpy(&mantissa, &bits, sizeof(mantissa));
-	return ldexp(mantissa, octave);
+	if (octave >= -1022)
+		return ldexp((double) mantissa, octave - 52);
+
+	/* subnormal: what does not fit is cut off, never rounded up */
+	mantissa >>= -1022 - octave;
+	memcpy(&value, &mantissa, sizeof(value));
+	return value;
 }
 
 double
@@ -225,6 +233,16 @@ list_to_pages(const SketchState *state, int32_t key, size_t list_bytes, bool *wo
 	result = pages_create(first, last, pages, state, memory);
 	if (result == NULL)
 		return NULL;
+
+	/* all pages at once, in order */
+	for (uint32_t i = 0; i < result->dir_length; i++)
+	{
+		int32_t		page = result->u.pages.dir_first + (int32_t) i;
+		uint32_t	bit = page - SKETCH_PAGE_MIN;
+
+		if (page <= SKETCH_PAGE_MAX && ((seen[bit / 64] >> (bit % 64)) & 1))
+			directory(result)[i] = ++result->u.pages.length;
+	}
 	for (uint32_t i = 0; i < state->u.list.length; i++)
 		if (!sketch_count_key(result, keys[i], 1))
 			__builtin_trap();	/* there is a page for each of them */
@@ -276,31 +294,42 @@ sketch_enlarge(const SketchState *state, int32_t key, uint64_t n, const SketchMe
 	result = pages_create(first, last, state->u.pages.length + 1, state, memory);
 	if (result == NULL)
 		return NULL;
-	memcpy(directory(result) + (old_first - first), directory(state),
-		   (old_last - old_first + 1) * sizeof(uint16_t));
-	memcpy(page_counters(result, 1), page_counters(state, 1),
-		   state->u.pages.length * SKETCH_PAGE_BYTES);
-	result->u.pages.length = state->u.pages.length;
+	for (int32_t page = old_first; page <= old_last; page++)
+	{
+		uint32_t	from = directory(state)[page - old_first];
+
+		if (from == 0)
+			continue;
+		directory(result)[page - first] = ++result->u.pages.length;
+		memcpy(page_counters(result, result->u.pages.length), page_counters(state, from), SKETCH_PAGE_BYTES);
+	}
 	return result;
 }
 
-/* Gives the octave of this entry a page; there is room. Pages stay in order. */
+/*
+ * Gives the octave of this entry a page; there is room. Few pages are kept in
+ * order, many are only put in order when the block grows.
+ */
 static void
 insert_page(SketchState *state, uint32_t entry)
 {
 	uint16_t   *entries = directory(state);
-	uint32_t	before = entry;
-	uint32_t	page;
+	uint32_t	page = state->u.pages.length + 1;
 
-	while (before > 0 && entries[before - 1] == 0)
-		before--;
-	page = before == 0 ? 1 : entries[before - 1] + 1;
-	for (uint32_t i = entry + 1; i < state->dir_length; i++)
-		entries[i] += entries[i] != 0;
+	if (page <= ORDERED_PAGES_MAX)
+	{
+		uint32_t	before = entry;
+
+		while (before > 0 && entries[before - 1] == 0)
+			before--;
+		page = before == 0 ? 1 : entries[before - 1] + 1;
+		for (uint32_t i = entry + 1; i < state->dir_length; i++)
+			entries[i] += entries[i] != 0;
+		memmove(page_counters(state, page + 1), page_counters(state, page),
+				(state->u.pages.length - (page - 1)) * SKETCH_PAGE_BYTES);
+		memset(page_counters(state, page), 0, SKETCH_PAGE_BYTES);
+	}
 	entries[entry] = page;
-	memmove(page_counters(state, page + 1), page_counters(state, page),
-			(state->u.pages.length - (page - 1)) * SKETCH_PAGE_BYTES);
-	memset(page_counters(state, page), 0, SKETCH_PAGE_BYTES);
 	state->u.pages.length++;
 }
 
@@ -360,7 +389,7 @@ sketch_add_slowly(SketchState *state, double value)
 
 /*
  * The counters of these keys as one array, so that counters[key - first] is that
- * of key; NULL if not all their octaves have pages.
+ * of key; NULL if not all their octaves have pages, or not in order.
  */
 static uint64_t *
 counters_between(SketchState *state, int32_t first, int32_t last)
@@ -369,7 +398,8 @@ counters_between(SketchState *state, int32_t first, int32_t last)
 	uint32_t	to = (uint32_t) ((last >> 6) - state->u.pages.dir_first);
 	const uint16_t *entries = directory(state);
 
-	if (from >= state->dir_length || to >= state->dir_length || from > to ||
+	if (state->u.pages.length > ORDERED_PAGES_MAX ||
+		from >= state->dir_length || to >= state->dir_length || from > to ||
 		entries[from] == 0 || (uint32_t) (entries[to] - entries[from]) != to - from)
 		return NULL;
 	return page_counters(state, entries[from]) + (first & 63);

@@ -55,8 +55,7 @@
 /*
  * The state. body is the list of keys, or the directory (for each octave from
  * dir_first on the number of its page, 0 for none; dir_length is a multiple of 4)
- * followed by the pages, 64 counters each, in the order of their octaves. A block
- * is always aligned to 8.
+ * followed by the pages, 64 counters each. A block is always aligned to 8.
  */
 typedef struct SketchState
 {

@@ -2,6 +2,8 @@
  * ccproxy.sketch as rows and as OpenTelemetry's exponential histogram. Runs in
  * any backend; results are allocated in the caller's context.
  */
+#include "postgres.h"
+
 #include "extension/sketch.h"
 
 #include <float.h>
