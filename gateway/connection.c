@@ -37,15 +37,30 @@ phase_limit_ms(const struct settings *s, enum connection_phase phase)
 		case PHASE_BODY:
 		case PHASE_ANSWERING:
 			return s->body_timeout_ms;
-		case PHASE_WAITING:
-			return s->request_deadline_ms;
 		case PHASE_IDLE:
 			/* libmicrohttpd ends silent ones; this ends a dripping header */
 			return s->idle_timeout_ms + s->header_timeout_ms;
 		case PHASE_HANDLING:
+		case PHASE_WAITING:		/* has a limit of its own */
 			break;
 	}
 	return INT64_MAX;
+}
+
+static void
+watch_waiting(struct connections *cs, struct connection *c, int64_t now)
+{
+	pthread_mutex_lock(&c->lock);
+	if (c->waiting)
+	{
+		int64_t		limit_ms = cs->settings->request_deadline_ms;
+
+		if (c->waiting->wait_limit_ms > 0 && c->waiting->wait_limit_ms < limit_ms)
+			limit_ms = c->waiting->wait_limit_ms;
+		if (now - atomic_load(&c->since_ms) > limit_ms && request_expire(c->waiting))
+			c->waiting = NULL;
+	}
+	pthread_mutex_unlock(&c->lock);
 }
 
 static void
@@ -54,16 +69,13 @@ watch(struct connections *cs, struct connection *c, int64_t now)
 	static struct log_limit limit;
 	int			phase = atomic_load(&c->phase);
 
-	if (c->shut || now - atomic_load(&c->since_ms) <= phase_limit_ms(cs->settings, (enum connection_phase) phase))
-		return;
 	if (phase == PHASE_WAITING)
 	{
-		pthread_mutex_lock(&c->lock);
-		if (c->waiting && request_expire(c->waiting))
-			c->waiting = NULL;
-		pthread_mutex_unlock(&c->lock);
+		watch_waiting(cs, c, now);
 		return;
 	}
+	if (c->shut || now - atomic_load(&c->since_ms) <= phase_limit_ms(cs->settings, (enum connection_phase) phase))
+		return;
 	c->shut = true;
 	metric_add(phase == PHASE_NEW || phase == PHASE_HEADER || phase == PHASE_IDLE ?
 			   METRIC_TIMEOUT_HEADER : phase == PHASE_BODY ? METRIC_TIMEOUT_BODY : METRIC_TIMEOUT_ANSWER, 1);

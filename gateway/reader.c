@@ -5,6 +5,7 @@
  * own.
  */
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,13 @@
 #define READER_CONNECT_TIMEOUT_S "5"
 #define READER_BACKOFF_FIRST_MS 100
 #define READER_BACKOFF_MAX_MS 5000
+
+/* Rows and how many jobs look at them. */
+struct read_rows
+{
+	_Atomic int references;
+	PGresult   *result;
+};
 
 struct reader_thread
 {
@@ -35,6 +43,7 @@ struct reader
 	struct read_job *first;
 	struct read_job *last;
 	int64_t		queued;
+	struct read_job *shared;	/* queued or running ones that others may join */
 	bool		stop;
 	bool		down;			/* for the lost/recovered pair of log lines */
 	int			nthreads;
@@ -170,8 +179,8 @@ static void
 run_once(struct reader_thread *t, struct read_job *job)
 {
 	const char *sqlstate;
+	PGresult   *result;
 
-	PQclear(job->result);
 	job->result = NULL;
 	if (!ensure_connected(t))
 	{
@@ -181,16 +190,28 @@ run_once(struct reader_thread *t, struct read_job *job)
 		job->retry_after_s = wait_ms > 0 ? (int) (wait_ms / 1000) + 1 : 1;
 		return;
 	}
-	job->result = PQexecParams(t->connection, job->sql, job->nparameters, NULL, job->parameters, NULL, NULL, 0);
-	if (PQresultStatus(job->result) == PGRES_TUPLES_OK)
+	result = PQexecParams(t->connection, job->sql, job->nparameters, NULL, job->parameters, NULL, NULL, 0);
+	if (PQresultStatus(result) == PGRES_TUPLES_OK)
 	{
+		job->rows = calloc(1, sizeof(*job->rows));
+		if (job->rows == NULL)
+		{
+			PQclear(result);
+			job->status = READ_UNAVAILABLE;
+			job->retry_after_s = 1;
+			return;
+		}
+		job->rows->result = result;
+		atomic_init(&job->rows->references, 1);
+		job->result = result;
 		job->status = READ_OK;
 		return;
 	}
-	sqlstate = PQresultErrorField(job->result, PG_DIAG_SQLSTATE);
+	sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
 	snprintf(job->sqlstate, sizeof(job->sqlstate), "%s", sqlstate ? sqlstate : "");
 	copy_line(job->message, sizeof(job->message), sqlstate ?
-			  PQresultErrorField(job->result, PG_DIAG_MESSAGE_PRIMARY) : PQerrorMessage(t->connection));
+			  PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY) : PQerrorMessage(t->connection));
+	PQclear(result);
 	job->status = classify(job->sqlstate);
 	job->retry_after_s = 1;
 	/* whatever state the session is in (a transaction that hangs open): not ours */
@@ -218,6 +239,65 @@ run(struct reader_thread *t, struct read_job *job)
 	if (job->status != READ_OK && job->status != READ_INVALID && job->sqlstate[0])
 		log_limited(&limit, LOG_LEVEL_WARNING, "read_failed", LOG_STR("sqlstate", job->sqlstate),
 					LOG_STR("reason", job->message));
+}
+
+/* Takes a job off the list of those that may be joined; its followers. */
+static struct read_job *
+end_sharing(struct reader *r, struct read_job *job)
+{
+	struct read_job *followers;
+
+	pthread_mutex_lock(&r->lock);
+	for (struct read_job **p = &r->shared; *p; p = &(*p)->next_shared)
+	{
+		if (*p == job)
+		{
+			*p = job->next_shared;
+			break;
+		}
+	}
+	followers = job->followers;
+	job->followers = NULL;
+	pthread_mutex_unlock(&r->lock);
+	return followers;
+}
+
+/* Tells the owner, and those who wait for the same. */
+static void
+deliver(struct reader *r, struct read_job *job)
+{
+	struct read_job *follower = job->shared ? end_sharing(r, job) : NULL;
+
+	while (follower)
+	{
+		struct read_job *next = follower->next;
+
+		follower->status = job->status;
+		follower->retry_after_s = job->retry_after_s;
+		memcpy(follower->sqlstate, job->sqlstate, sizeof(job->sqlstate));
+		memcpy(follower->message, job->message, sizeof(job->message));
+		if (job->rows)
+		{
+			atomic_fetch_add(&job->rows->references, 1);
+			follower->rows = job->rows;
+			follower->result = job->result;
+		}
+		follower->done(follower);
+		follower = next;
+	}
+	job->done(job);
+}
+
+void
+read_job_clear(struct read_job *job)
+{
+	if (job->rows && atomic_fetch_sub(&job->rows->references, 1) == 1)
+	{
+		PQclear(job->rows->result);
+		free(job->rows);
+	}
+	job->rows = NULL;
+	job->result = NULL;
 }
 
 static void *
@@ -250,7 +330,7 @@ reader_main(void *arg)
 		}
 		else
 			run(t, job);
-		job->done(job);
+		deliver(r, job);
 		pthread_mutex_lock(&r->lock);
 	}
 	pthread_mutex_unlock(&r->lock);
@@ -288,10 +368,23 @@ bool
 reader_submit(struct reader *r, struct read_job *job)
 {
 	bool		taken = false;
+	struct read_job *leader = NULL;
 
 	job->next = NULL;
+	job->followers = NULL;
 	pthread_mutex_lock(&r->lock);
-	if (!r->stop && r->queued < r->settings->read_queue)
+	if (job->shared)
+	{
+		for (leader = r->shared; leader && leader->sql != job->sql;)
+			leader = leader->next_shared;
+	}
+	if (leader)
+	{
+		job->next = leader->followers;
+		leader->followers = job;
+		taken = true;
+	}
+	else if (!r->stop && r->queued < r->settings->read_queue)
 	{
 		if (r->last)
 			r->last->next = job;
@@ -300,6 +393,11 @@ reader_submit(struct reader *r, struct read_job *job)
 		r->last = job;
 		r->queued++;
 		taken = true;
+		if (job->shared)
+		{
+			job->next_shared = r->shared;
+			r->shared = job;
+		}
 		pthread_cond_signal(&r->wake);
 	}
 	pthread_mutex_unlock(&r->lock);

@@ -31,17 +31,27 @@ enum read_status
 struct read_job
 {
 	const char *sql;			/* static */
+	/*
+	 * True: the rows of the same sql (which has no parameters then) that is
+	 * waiting or running already will do, so that many who ask at once cost one
+	 * query. They may be older than the question.
+	 */
+	bool		shared;
 	int			nparameters;
 	const char *parameters[READ_JOB_PARAMETERS];
 	enum read_status status;
-	PGresult   *result;			/* the owner's to clear */
+	const PGresult *result;		/* until read_job_clear */
 	int			retry_after_s;
 	char		sqlstate[6];
 	char		message[READ_JOB_MESSAGE_BYTES];	/* one line */
 	/* once, from a reader's thread, must not block */
 	void		(*done) (struct read_job *);
 	void	   *owner;
-	struct read_job *next;		/* the reader's */
+	/* the reader's */
+	struct read_rows *rows;
+	struct read_job *next;
+	struct read_job *followers; /* want the rows of this one */
+	struct read_job *next_shared;
 };
 
 struct reader;
@@ -50,6 +60,8 @@ struct reader;
 struct reader *reader_open(const struct settings *settings);
 /* False when the queue is full or the reader is closing: done is not called. */
 bool		reader_submit(struct reader *r, struct read_job *job) __attribute__((warn_unused_result));
+/* The owner has done with the result. */
+void		read_job_clear(struct read_job *job);
 /* Finishes every job (running ones are cancelled) and joins the threads. */
 void		reader_close(struct reader *r);
 void		reader_free(struct reader *r);

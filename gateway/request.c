@@ -106,7 +106,7 @@ request_release(struct request *r)
 		return;
 	request_body_free(r);
 	text_free(&r->answer.body);
-	PQclear(r->job.result);
+	read_job_clear(&r->job);
 	arena_free(&r->arena);
 	free(r);
 }

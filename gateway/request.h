@@ -113,6 +113,7 @@ struct request
 	bool		started;		/* the headers have been looked at */
 	bool		counted_body;	/* in gateway->bodies */
 	bool		counted_wait;	/* in gateway->suspended */
+	int64_t		wait_limit_ms;	/* longest wait, when shorter than request_deadline; 0: none */
 	_Atomic int wait;			/* enum wait_state */
 	_Atomic int references;
 	int64_t		start_us;

@@ -9,6 +9,10 @@
 #include "gateway/log.h"
 #include "gateway/route_read.h"
 
+/* of the time Prometheus says it will wait, what may be spent on the query */
+#define SCRAPE_TIMEOUT_SHARE 0.8
+#define SCRAPE_TIMEOUT_MAX_S 3600
+
 #define SAMPLES_SQL \
 	"SELECT s.family, s.bucket_counts, s.sum, s.count, " \
 	"s.label_values[1], s.label_values[2], s.label_values[3], s.label_values[4] " \
@@ -26,7 +30,14 @@ enum sample_column
 static enum request_handled
 handle(struct request *r)
 {
+	const char *timeout = request_header(r, "X-Prometheus-Scrape-Timeout-Seconds");
+	double		seconds = timeout ? strtod(timeout, NULL) : 0;
+
 	read_prepare(r, SAMPLES_SQL);
+	r->job.shared = true;
+	/* rather without the database's families than too late */
+	if (seconds > 0 && seconds < SCRAPE_TIMEOUT_MAX_S)
+		r->wait_limit_ms = (int64_t) (seconds * 1000 * SCRAPE_TIMEOUT_SHARE) + 1;
 	return REQUEST_WAIT;
 }
 

@@ -311,6 +311,27 @@ sub run_promtool
 	$prometheus->finish;
 }
 
+# a scrape storm while nothing can be read: one query, bounded time
+{
+	my $locker = $node->background_psql('metrics');
+	$locker->query_safe('BEGIN; LOCK TABLE ccproxy.request_log IN ACCESS EXCLUSIVE MODE');
+	my @scrapes = map {
+		my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $gateway->{port});
+		syswrite($socket, "GET /metrics/prometheus HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+			. "X-Prometheus-Scrape-Timeout-Seconds: 2\r\n\r\n");
+		$socket;
+	} 1 .. 40;
+	CCProxy::wait_until('the scrapes to wait', sub { $gateway->get('/readyz')->{json}{waiting_requests} == 40 });
+	is($node->safe_psql('metrics', q{SELECT count(*) FROM pg_stat_activity WHERE application_name = 'ccproxy-gateway-read' AND wait_event_type = 'Lock'}),
+		'1', 'forty scrapes are one query');
+	my @pages = map { local $/; scalar <$_> } @scrapes;
+	is(scalar(grep { m{^HTTP/1.1 200 .*^ccproxy_gateway_traffic_up 0$}ms } @pages), 40,
+		'all are answered within the time they said, though the table is locked');
+	$locker->query_safe('COMMIT');
+	$locker->quit;
+	CCProxy::wait_until('scrapes to be whole again', sub { $gateway->get('/metrics/prometheus')->{content} =~ /^ccproxy_gateway_traffic_up 1$/m });
+}
+
 # ------------------------------------------------- without the database
 
 $node->stop('immediate');
