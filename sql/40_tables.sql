@@ -79,6 +79,7 @@ BEGIN
     COMMENT ON TABLE ccproxy.ingest_batch IS
     'Ids of committed gateway batches, trimmed by maintain() after a day.';
 
+    PERFORM ccproxy._create_pricing_tables();
     PERFORM ccproxy._create_views();
     PERFORM ccproxy.ensure_partitions(now() - interval '1 day',
         now() + (SELECT make_interval(days => c.partitions_ahead) FROM ccproxy.configuration c));
@@ -154,7 +155,7 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    SELECT e.extversion, c.retention, c.hash_secret, 0
+    SELECT e.extversion, c.retention, c.hash_secret, ccproxy.price_catalogue_version()
       INTO extension_version, retention, hash_secret, catalogue_version
       FROM ccproxy.configuration c, pg_extension e
      WHERE e.extname = 'ccproxy_metrics';

@@ -52,6 +52,7 @@ DECLARE
 BEGIN
     FOREACH f IN ARRAY ARRAY[
         'ccproxy.create_metrics_table(interval)',
+        'ccproxy._create_pricing_tables()',
         'ccproxy._create_views()',
         'ccproxy.ensure_partitions(timestamptz, timestamptz)',
         'ccproxy.gateway_configuration()',
@@ -73,3 +74,6 @@ END
 $$;
 ALTER PROCEDURE ccproxy.maintain() OWNER TO @extowner@;
 REVOKE EXECUTE ON PROCEDURE ccproxy.maintain() FROM PUBLIC;
+
+-- List prices are no secret; whoever may use the schema may read them.
+GRANT SELECT ON ccproxy.prices TO PUBLIC;

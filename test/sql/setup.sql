@@ -29,7 +29,8 @@ SELECT retention FROM ccproxy.configuration;
 
 -- everything made belongs to the extension's owner, and so do the functions
 -- that act with its rights
-SELECT DISTINCT relowner::regrole FROM pg_class WHERE relnamespace = 'ccproxy'::regnamespace AND relkind IN ('r', 'p', 'v', 'i', 'I');
+SELECT DISTINCT relowner::regrole FROM pg_class WHERE relnamespace = 'ccproxy'::regnamespace AND relkind IN ('r', 'p', 'v', 'i', 'I')
+   AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = pg_class.oid AND deptype = 'e');
 SELECT proname FROM pg_proc WHERE pronamespace = 'ccproxy'::regnamespace AND prosecdef AND proowner <> 'regress_ccproxy_owner'::regrole;
 -- functions that act with the owner's rights pin their search_path
 SELECT proname FROM pg_proc WHERE pronamespace = 'ccproxy'::regnamespace AND prosecdef
@@ -51,9 +52,8 @@ SELECT a.attname, format_type(a.atttypid, a.atttypmod), t.attname, format_type(t
  WHERE a.attname IS NULL OR t.attname IS NULL;
 SELECT attname FROM pg_attribute WHERE attrelid = 'ccproxy.requests'::regclass AND attnum > 0 ORDER BY attnum;
 
--- the members of the extension that everyone may use, and only types and
--- functions are members
-SELECT DISTINCT classid::regclass FROM pg_depend
+-- no table is a member of the extension: only types, functions and views
+SELECT DISTINCT classid::regclass, relkind FROM pg_depend LEFT JOIN pg_class ON classid = 'pg_class'::regclass AND objid = pg_class.oid
  WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e'
    AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'ccproxy_metrics') AND classid <> 'pg_cast'::regclass
    AND classid NOT IN ('pg_operator'::regclass, 'pg_opclass'::regclass, 'pg_opfamily'::regclass) ORDER BY 1;
