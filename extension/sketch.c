@@ -193,7 +193,7 @@ ccproxy_sketch_recv(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
 				 errmsg("invalid binary representation of type %s", "ccproxy.sketch"),
-				 errdetail("%s.", error.reason)));
+				 errdetail("Reason: %s.", error.reason)));
 	PG_RETURN_POINTER(sketch_close(&view));
 }
 

@@ -306,6 +306,7 @@ take_members(Parser *parser)
 	if (total != (uint64_t) count)
 		return fail(parser, "the buckets do not hold as many values as the count says");
 	sketch_view_state(&view, parser->state, &scratch);
+	parser->error->position = parser->at;
 	return sketch_view_check(&view, parser->error);
 }
 
