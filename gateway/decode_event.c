@@ -423,33 +423,17 @@ read_member(struct reading *r, uint8_t *found, size_t i)
 	}
 }
 
-/* The keyed hash of a text as a column's value; few keys make many events. */
+/* The keyed hash of a text as a column's value. */
 static bool
 set_hash(struct reading *r, int column, const char *text, uint32_t len)
 {
-	struct event_decoder *d = r->d;
-	const struct store_facts *facts = d->options->facts;
-	unsigned	ncached = d->nhashes < KEYHASH_CACHE_SIZE ? d->nhashes : KEYHASH_CACHE_SIZE;
-	struct keyhash_cached *c;
+	const struct store_facts *facts = r->d->options->facts;
+	const char *hex = keyhash_cached_hex(&r->d->hashes, facts->hash_secret, facts->hash_secret_len, text, len);
+	char	   *copy = hex ? arena_strndup(r->d->arena, hex, KEYHASH_HEX_CHARS) : NULL;
 
-	for (unsigned i = 0; i < ncached; i++)
-	{
-		c = &d->hashes[i];
-		if (c->len == len && memcmp(c->text, text, len) == 0)
-			goto found;
-	}
-	c = &d->hashes[d->nhashes % KEYHASH_CACHE_SIZE];
-	if (!keyhash_hex(facts->hash_secret, facts->hash_secret_len, text, len, c->hex))
+	if (copy == NULL)
 		return no_memory(r);
-	c->text = text;
-	c->len = len;
-	d->nhashes++;
-found:
-	r->values[column].text = arena_strndup(d->arena, c->hex, KEYHASH_HEX_CHARS);
-	if (r->values[column].text == NULL)
-		return no_memory(r);
-	r->values[column].len = KEYHASH_HEX_CHARS;
-	r->values[column].present = true;
+	r->values[column] = (struct copy_value) {true, KEYHASH_HEX_CHARS, copy, 0};
 	return true;
 }
 
@@ -567,7 +551,7 @@ event_decoder_init(struct event_decoder *d, struct arena *arena, char *body,
 	d->options = options;
 	d->result = result;
 	d->body = body;
-	d->nhashes = 0;
+	keyhash_cache_init(&d->hashes);
 	memset(d->expected, KEY_UNKNOWN, sizeof(d->expected));
 }
 

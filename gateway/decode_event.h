@@ -3,7 +3,7 @@
  * in extension/event_fields.h. Used by decode.c only.
  *
  * A decoder lives on the stack of one decode_events() call; what it remembers
- * between events (key order, hashes, the price match) only saves work.
+ * between events (key order, hashes) only saves work.
  */
 #ifndef GATEWAY_DECODE_EVENT_H
 #define GATEWAY_DECODE_EVENT_H
@@ -14,14 +14,6 @@
 
 #define EVENT_MAX_MEMBERS		256		/* fields in one event, known or not */
 #define EVENT_NAME_BYTES		64		/* of a field's name in an answer */
-#define KEYHASH_CACHE_SIZE		8
-
-struct keyhash_cached
-{
-	const char *text;			/* in the body or the arena */
-	uint32_t	len;
-	char		hex[KEYHASH_HEX_CHARS];
-};
 
 struct event_decoder
 {
@@ -31,8 +23,7 @@ struct event_decoder
 	char	   *body;
 	struct json_member members[EVENT_MAX_MEMBERS];
 	uint8_t		expected[EVENT_MAX_MEMBERS];	/* key of each place last time */
-	struct keyhash_cached hashes[KEYHASH_CACHE_SIZE];
-	unsigned	nhashes;		/* ever made */
+	struct keyhash_cache hashes;
 };
 
 enum decode_event_status

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <string.h>
 
 bool
 keyhash_hex(const uint8_t *secret, size_t secret_len,
@@ -26,6 +27,40 @@ keyhash_hex(const uint8_t *secret, size_t secret_len,
 		out[2 * i + 1] = hex[digest[i] & 15];
 	}
 	return true;
+}
+
+void
+keyhash_cache_init(struct keyhash_cache *cache)
+{
+	memset(cache->texts, 0, sizeof(cache->texts));
+}
+
+/* Where a text belongs: keys differ at their end. */
+static unsigned
+slot_of(const char *text, uint32_t len)
+{
+	uint32_t	hash = len;
+
+	for (uint32_t i = len > 16 ? len - 16 : 0; i < len; i++)
+		hash = hash * 31 + (unsigned char) text[i];
+	return (hash ^ hash >> 8 ^ hash >> 16) % KEYHASH_CACHE_SLOTS;
+}
+
+const char *
+keyhash_cached_hex(struct keyhash_cache *cache, const uint8_t *secret, size_t secret_len,
+				   const char *text, uint32_t len)
+{
+	unsigned	i = slot_of(text, len);
+	struct keyhash_cached *slot = &cache->slots[i];
+
+	if (cache->texts[i] != NULL && slot->len == len && memcmp(cache->texts[i], text, len) == 0)
+		return slot->hex;
+	cache->texts[i] = NULL;
+	if (!keyhash_hex(secret, secret_len, text, len, slot->hex))
+		return NULL;
+	cache->texts[i] = text;
+	slot->len = len;
+	return slot->hex;
 }
 
 size_t
