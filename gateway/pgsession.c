@@ -57,15 +57,22 @@ static const char staging_sql[] =
 "CREATE TEMP TABLE IF NOT EXISTS ccproxy_staging"
 " (ord integer, kind smallint, part_ts timestamptz, LIKE ccproxy.request_metric) ON COMMIT DELETE ROWS";
 
-/* Copies a message as one line, without its end. */
+/* Copies a message as one line: any run of blanks is one, none at the end. */
 static void
 set_message(struct pgfailure *failure, const char *message)
 {
 	size_t		len = 0;
 
 	for (; *message != '\0' && len < sizeof(failure->message) - 1; message++)
-		failure->message[len++] = *message == '\n' ? ' ' : *message;
-	while (len > 0 && failure->message[len - 1] == ' ')
+	{
+		bool		blank = *message == '\n' || *message == '\t' || *message == ' ';
+
+		if (!blank)
+			failure->message[len++] = *message;
+		else if (len > 0 && failure->message[len - 1] != ' ')
+			failure->message[len++] = ' ';
+	}
+	if (len > 0 && failure->message[len - 1] == ' ')
 		len--;
 	failure->message[len] = '\0';
 }
