@@ -356,7 +356,7 @@ like($gateway->log_text, qr/event=draining.*event=stopped/s, 'after draining');
 
 {
 	# events that cannot be committed at the moment: a table lock
-	$gateway = CCProxy->start(node => $node, args => [ '--shutdown-deadline-s', '30' ]);
+	$gateway = CCProxy->start(node => $node, args => [ '--shutdown-deadline-s', '60', '--metrics-flush-interval', '60', '--request-deadline-s', '60' ]);
 	my $locker = $node->background_psql('metrics');
 	$locker->query_safe('BEGIN; LOCK TABLE ccproxy.request_log IN ACCESS EXCLUSIVE MODE');
 	my @sockets = map { IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $gateway->{port}) } 1 .. 20;
@@ -372,8 +372,9 @@ like($gateway->log_text, qr/event=draining.*event=stopped/s, 'after draining');
 	ok($refused->{headers}{'retry-after'}, 'and says when to try again');
 	$locker->query_safe('COMMIT');
 	$locker->quit;
-	my $answered = grep { local $/; (<$_> // '') =~ m{^HTTP/1.1 200 .*"accepted": 1,}s } @sockets;
-	is($answered, scalar @sockets, 'what it had taken is stored and answered');
+	my @answers = map { local $/; scalar(<$_>) // '' } @sockets;
+	is(scalar(grep { m{^HTTP/1.1 200 .*"accepted": 1,}s } @answers), scalar @sockets, 'what it had taken is stored and answered')
+		or diag($answers[0], $gateway->log_text);
 	CCProxy::wait_until('its end', sub { !$gateway->alive });
 	is($gateway->stop, 0, 'then it ends');
 	is($node->safe_psql('metrics', "SELECT count(*) FROM ccproxy.requests WHERE request_id IN ("
