@@ -142,6 +142,10 @@ handle(struct request *r)
 	options.now_us = wall_clock_us();
 	options.max_events = (size_t) s->max_events_per_request;
 	options.max_event_bytes = (size_t) s->max_event_bytes;
+	options.hash_user_ids = s->hash_user_ids;
+	options.drop_client_ip = s->drop_client_ip;
+	options.drop_user_agent = s->drop_user_agent;
+	options.drop_error_message = s->drop_error_message;
 	status = decode_events(&r->arena, r->body, r->body_len, &options, &r->decoded);
 	request_body_free(r);
 	switch (status)
@@ -173,6 +177,7 @@ handle(struct request *r)
 	r->submission.nbytes = r->arena.total + sizeof(*r);
 	r->submission.done = stored;
 	r->submission.owner = r;
+	r->submission.arena = &r->arena;
 	return REQUEST_WAIT;
 }
 
