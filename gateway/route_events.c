@@ -167,6 +167,7 @@ handle(struct request *r)
 			request_unavailable(r, METRIC_REFUSED_MEMORY, 1, "Out of memory.");
 			return REQUEST_ANSWERED;
 	}
+	metric_add(METRIC_EVENTS_AHEAD, r->decoded.nahead);
 	if (r->decoded.nevents == 0)
 	{
 		answer_counts(r, true);

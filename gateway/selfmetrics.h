@@ -19,6 +19,7 @@
 	C(EVENTS_DUPLICATE, "ccproxy_gateway_events_total", "outcome=\"duplicate\"", "") \
 	C(EVENTS_REJECTED, "ccproxy_gateway_events_total", "outcome=\"rejected\"", "") \
 	C(EVENTS_DROPPED, "ccproxy_gateway_events_total", "outcome=\"not_stored\"", "") \
+	C(EVENTS_AHEAD, "ccproxy_gateway_events_ahead_total", "", "Events whose timestamp lay too far ahead: stored at the time of receipt.") \
 	C(INGEST_BODY_BYTES, "ccproxy_gateway_ingest_body_bytes_total", "", "Bytes of event bodies received.") \
 	C(REFUSED_FULL, "ccproxy_gateway_refused_total", "reason=\"full\"", "Requests refused, by reason.") \
 	C(REFUSED_CLOSED, "ccproxy_gateway_refused_total", "reason=\"unavailable\"", "") \

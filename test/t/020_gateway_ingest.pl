@@ -178,6 +178,7 @@ sub permutations
 	is(counts($gateway->post($ahead)), '200 1 0 0', 'an event from the future');
 	sleep 0.01;
 	is(counts($gateway->post($ahead)), '200 0 1 0', 'again: nothing new');
+	like($gateway->get('/metrics/prometheus')->{content}, qr/^ccproxy_gateway_events_ahead_total 2$/m, 'and counted');
 	is(sql(q{SELECT ts < now() + interval '1 minute', metadata->>'claimed_timestamp' FROM ccproxy.requests WHERE request_id = 'dup-ahead'}),
 		't|' . iso($now + 86400), 'stored at the time of receipt, with what it claimed');
 	is(sql(q{SELECT count(*), count(DISTINCT request_id), sum(output_tokens) FROM ccproxy.requests WHERE request_id LIKE 'dup-%'}), '24|24|' . (210 + sql(
@@ -200,7 +201,7 @@ sub permutations
 	$r = $gateway->post(\@events);
 	is(counts($r), '200 98 0 2', 'two rows the database refuses');
 	is_deeply([ map { $_->{index} } @{ $r->{json}{errors} } ], [ 33, 77 ], 'are found');
-	like($r->{json}{errors}[0]{reason}, qr/refused by the database/, 'and reported');
+	like($r->{json}{errors}[0]{reason}, qr/refused by the database: .*no_poison/, 'and reported');
 	is(counts($gateway->post($events[33])), '400 0 0 1', 'one of them alone');
 	is(sql(q{SELECT count(*) FROM ccproxy.requests WHERE request_id LIKE 'poison-%'}), '98', 'the others are stored');
 	sql('ALTER TABLE ccproxy.request_log DROP CONSTRAINT no_poison');
@@ -281,6 +282,16 @@ sub permutations
 }
 
 # ------------------------------------------------------------ nothing private
+
+{
+	my $discreet = CCProxy->start(node => $node,
+		args => [ '--hash-user-ids=true', '--drop-client-ip=true', '--drop-user-agent=true', '--drop-error-message=true' ]);
+	is(counts($discreet->post({ request_id => 'discreet', timestamp => $now, user_id => 'ann', client_ip => '1.2.3.4', user_agent => 'x',
+		error_message => 'y', error_type => 'z' })), '200 1 0 0', 'a gateway that is told to be discreet');
+	is(sql(q{SELECT user_id ~ '^[0-9a-f]{32}$', client_ip IS NULL, user_agent IS NULL, error_message IS NULL, error_type
+		FROM ccproxy.requests WHERE request_id = 'discreet'}), 't|t|t|t|z', 'stores no address, agent or message, and a hash for the user');
+	$discreet->stop;
+}
 
 {
 	$_->wait_ready for $gateway, $other;

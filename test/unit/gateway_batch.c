@@ -1,0 +1,227 @@
+/*
+ * Batches: order, repetitions, cutting in half, what becomes of whom.
+ */
+#include <stdlib.h>
+
+#include "gateway/batch.h"
+#include "test/unit/tap.h"
+
+#define MANY 1000
+
+static struct event
+complete(const char *id, int64_t ts_us)
+{
+	return (struct event) {.kind = EVENT_KIND_COMPLETE, .has_ts = true, .ts_us = ts_us,
+	.request_id = id, .request_id_len = (uint32_t) strlen(id)};
+}
+
+static struct event
+part(const char *id)
+{
+	struct event e = complete(id, 0);
+
+	e.kind = EVENT_KIND_REQUEST;
+	return e;
+}
+
+/* The ids of a batch in order; direct ones before a bar. */
+static const char *
+order_of(const struct batch *b)
+{
+	static char text[200];
+	char	   *p = text;
+	bool		bar = false;
+
+	for (size_t i = 0; i < b->nitems; i++)
+	{
+		if (!b->items[i].direct && !bar)
+		{
+			*p++ = '|';
+			bar = true;
+		}
+		p += sprintf(p, "%.*s", (int) b->items[i].event->request_id_len, b->items[i].event->request_id);
+	}
+	*p = '\0';
+	return text;
+}
+
+static void
+test_order(void)
+{
+	struct event first[] = {complete("c", 2), complete("b", 1), part("p"), complete("a", 2)};
+	struct event second[] = {complete("d", 0), complete("bb", 1), complete("b", 2)};
+	struct submission b2 = {.events = second, .nevents = 3};
+	struct submission b1 = {.events = first, .nevents = 4, .next = &b2};
+	struct batch b;
+
+	batch_init(&b);
+	ok(batch_fill(&b, &b1), "two submissions");
+	is_str(order_of(&b), "dbbbabc|p", "direct ones by time and id, then the rest");
+	is_int(b.nunits, 1, "one unit");
+	is_int((int64_t) batch_current(&b)->count, 7, "of all of them");
+	for (size_t i = 0; i < b.nitems; i++)
+		b.items[i].event->outcome = EVENT_ACCEPTED;
+	batch_pop(&b);
+	ok(batch_current(&b) == NULL, "done");
+	ok(batch_finish(&b, 7) == &b1 && b1.next == &b2, "the submissions come back");
+	ok(b1.result == SUBMISSION_STORED && b2.result == SUBMISSION_STORED, "stored");
+	ok(b.submissions == NULL && b.nitems == 0, "the batch is empty");
+	batch_free(&b);
+}
+
+static void
+test_repeats(void)
+{
+	struct event first[] = {complete("a", 1), complete("a", 1), complete("b", 1), complete("a", 2)};
+	struct event second[] = {complete("a", 1), complete("b", 1), part("x"), part("x")};
+	struct submission s2 = {.events = second, .nevents = 4};
+	struct submission s1 = {.events = first, .nevents = 4, .next = &s2};
+	struct batch b;
+
+	batch_init(&b);
+	ok(batch_fill(&b, &s1), "events with repetitions");
+	is_str(order_of(&b), "aba|xx", "the same key is stored once; parts are the server's affair");
+	is_int((int64_t) b.nrepeats, 3, "the others are kept aside");
+	for (size_t i = 0; i < b.nitems; i++)
+		b.items[i].event->outcome = EVENT_ACCEPTED;
+	/* the server refuses b */
+	for (size_t i = 0; i < b.nitems; i++)
+		if (b.items[i].event->request_id[0] == 'b')
+		{
+			b.items[i].event->outcome = EVENT_REJECTED;
+			b.items[i].event->reject_reason = "no";
+		}
+	batch_pop(&b);
+	(void) batch_finish(&b, 7);
+	{
+		int			accepted = 0;
+		int			duplicate = 0;
+		int			rejected = 0;
+
+		for (int i = 0; i < 4; i++)
+			for (int s = 0; s < 2; s++)
+			{
+				const struct event *e = s ? &second[i] : &first[i];
+
+				accepted += e->outcome == EVENT_ACCEPTED;
+				duplicate += e->outcome == EVENT_DUPLICATE;
+				rejected += e->outcome == EVENT_REJECTED && strcmp(e->reject_reason, "no") == 0;
+			}
+		ok(accepted == 4 && duplicate == 2 && rejected == 2, "repetitions share the fate of the first");
+	}
+	batch_free(&b);
+}
+
+static void
+test_parts(void)
+{
+	struct event events[] = {complete("a", 1), complete("b", 1), part("b"), complete("b", 2), complete("c", 1)};
+	struct submission s = {.events = events, .nevents = 5};
+	struct batch b;
+
+	batch_init(&b);
+	ok(batch_fill(&b, &s), "a request complete and in parts");
+	is_str(order_of(&b), "ac|bbb", "is merged as a whole");
+	(void) batch_finish(&b, 7);
+	batch_free(&b);
+}
+
+static void
+test_splitting(void)
+{
+	struct event *events = calloc(MANY, sizeof(*events));
+	char		(*ids)[12] = calloc(MANY, sizeof(*ids));
+	struct submission s1;
+	struct submission s2;
+	struct batch b;
+	int			transactions = 0;
+
+	for (int i = 0; i < MANY; i++)
+	{
+		snprintf(ids[i], sizeof(ids[i]), "%04d", i);
+		events[i] = complete(ids[i], 1);
+	}
+	s2 = (struct submission) {.events = events + MANY / 2, .nevents = MANY / 2};
+	s1 = (struct submission) {.events = events, .nevents = MANY / 2, .next = &s2};
+	batch_init(&b);
+	ok(batch_fill(&b, &s1), "a thousand events");
+	/* a server that refuses number 777 and stores whatever else it gets */
+	for (struct batch_unit *unit; (unit = batch_current(&b)) != NULL;)
+	{
+		bool		poisoned = unit->first <= 777 && 777 < unit->first + unit->count;
+
+		transactions++;
+		if (poisoned && unit->count > 1)
+		{
+			char		id[UUID_TEXT_CHARS + 1];
+
+			memcpy(id, unit->id, sizeof(id));
+			if (!batch_split(&b) || strcmp(id, batch_current(&b)->id) == 0)
+			{
+				ok(false, "halves have ids of their own");
+				break;
+			}
+			continue;
+		}
+		for (size_t i = 0; i < unit->count; i++)
+			events[unit->first + i].outcome = poisoned ? EVENT_REJECTED : EVENT_ACCEPTED;
+		batch_pop(&b);
+		/* then the connection goes */
+		if (poisoned)
+			break;
+	}
+	ok(transactions <= 2 * 10 + 1, "found in about 2 log2(n) transactions");
+	(void) batch_finish(&b, 7);
+	is_int(s1.result, SUBMISSION_STORED, "the first submission had been stored");
+	is_int(s2.result, SUBMISSION_UNAVAILABLE, "the second was not done with");
+	is_int(s2.retry_after_s, 7, "it is to come again");
+	ok(events[777].outcome == EVENT_REJECTED && events[776].outcome == EVENT_ACCEPTED && events[999].outcome == EVENT_PENDING,
+	   "events know");
+
+	/* the worst: every row is refused */
+	events[0].outcome = EVENT_PENDING;
+	s1 = (struct submission) {.events = events, .nevents = MANY};
+	ok(batch_fill(&b, &s1), "the same again");
+	for (struct batch_unit *unit; (unit = batch_current(&b)) != NULL;)
+	{
+		if (unit->count > 1)
+		{
+			if (!batch_split(&b))
+				break;
+		}
+		else
+		{
+			events[unit->first].outcome = EVENT_REJECTED;
+			batch_pop(&b);
+		}
+	}
+	is_int(b.nunits, 0, "every row refused: no unit is left over");
+	(void) batch_finish(&b, 7);
+	is_int(s1.result, SUBMISSION_STORED, "and every event has its outcome");
+	batch_free(&b);
+	free(events);
+	free(ids);
+}
+
+static void
+test_empty(void)
+{
+	struct submission s = {.nevents = 0};
+	struct batch b;
+
+	batch_init(&b);
+	ok(batch_fill(&b, &s) && batch_current(&b) == NULL, "no events, no unit");
+	ok(batch_finish(&b, 1) == &s && s.result == SUBMISSION_STORED, "answered all the same");
+	batch_free(&b);
+}
+
+int
+main(void)
+{
+	test_order();
+	test_repeats();
+	test_parts();
+	test_splitting();
+	test_empty();
+	return done_testing();
+}
