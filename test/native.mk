@@ -22,7 +22,7 @@ GW_SRC      = $(filter-out gateway/main.c,$(sort $(wildcard gateway/*.c)))
 PKG_CFLAGS := $(shell pkg-config --cflags $(GATEWAY_LIBS))
 PKG_LIBS   := $(shell pkg-config --libs $(GATEWAY_LIBS))
 FLAGS       = -std=gnu11 -g -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-field-initializers -Wno-sign-compare \
-              -D_GNU_SOURCE -I$(CURDIR) $(PKG_CFLAGS) $(SAN) $(WARN)
+              -fno-strict-aliasing               -D_GNU_SOURCE -I$(CURDIR) $(PKG_CFLAGS) $(SAN) $(WARN)
 
 UNITS   = $(patsubst test/unit/%.c,$(OUT)/unit/%,$(sort $(wildcard test/unit/*.c)))
 FUZZERS = $(patsubst test/fuzz/%.c,$(OUT)/fuzz/%,$(sort $(wildcard test/fuzz/*.c)))

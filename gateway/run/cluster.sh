@@ -148,9 +148,15 @@ cluster_start() {
 }
 
 cluster_stop() {
-	cluster_pid >/dev/null || return 0
+	local pid tries
+	pid=$(cluster_pid) || return 0
 	as_owner "$pg_bin/pg_ctl" stop -s -m fast -w -t 120 -D "$state/pg/data" </dev/null ||
 		die "PostgreSQL did not stop (log: $state/log/postgresql.log)"
+	# its pid file goes a moment before the process does
+	for ((tries = 0; tries < 50; tries++)); do
+		process_stamp "$pid" >/dev/null || return 0
+		sleep 0.1
+	done
 }
 
 # psql_as ROLE DATABASE [ARGUMENT...]: over the socket, as the owner's OS user.

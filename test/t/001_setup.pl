@@ -63,7 +63,8 @@ sub lives
 {
 	my ($pid) = @_;
 	open my $fh, '<', "/proc/$pid/stat" or return 0;
-	return <$fh> !~ /\) [ZX] /;
+	my $stat = <$fh>;
+	return defined $stat && $stat !~ /\) [ZX] /;
 }
 
 sub gateway_pid { my ($pid) = slurp_file("$top/var/gateway.pid") =~ /^(\d+)/; return $pid; }
@@ -146,7 +147,7 @@ $bystander->kill_kill;
 # ------------------------------------------------------------ run in front
 
 my ($run_out, $run_err) = ('', '');
-my $foreground = start([ 'make', '-s', '-C', $top, 'run', "LISTEN=$listen", 'DEMO=1', 'DEMO_EVENTS=3000' ],
+my $foreground = start([ 'setsid', 'make', '-s', '-C', $top, 'run', "LISTEN=$listen", 'DEMO=1', 'DEMO_EVENTS=3000' ],
 	'<', \'', '>', \$run_out, '2>', \$run_err, my $limit = IPC::Run::timeout(180));
 $foreground->pump until $run_out =~ /Ctrl-C stops it/ || !$foreground->pumpable;
 like($run_out, qr/Ctrl-C stops it/, 'make run comes up') or diag("$run_out\n$run_err");
@@ -164,9 +165,7 @@ is($rc, 0, 'make demo beside it');
 like($out, qr/nothing to post|: \d accepted/, 'posts nothing twice');
 
 # as Ctrl-C does: the foreground process group gets the signal
-my ($make_pid) = $foreground->{KIDS}[0]{PID};
-my @family = ($make_pid, split /\s+/, `pgrep -P $make_pid`);
-kill 'INT', @family;
+kill 'INT', -$foreground->{KIDS}[0]{PID};
 finish($foreground);
 like($run_out, qr/stopping the gateway.*stopping PostgreSQL/s, 'Ctrl-C stops the gateway, then PostgreSQL') or diag("$run_out\n$run_err");
 ok(!lives($gateway) && !lives($postmaster), 'nothing it started is left');
