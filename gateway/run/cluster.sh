@@ -129,7 +129,7 @@ cluster_start() {
 		[ $tries -lt $PG_PORTS ] || die "no free port for PostgreSQL from $PG_FIRST_PORT on"
 		port=$((PG_FIRST_PORT + tries))
 	done
-	printf '%s\n' "$port" > "$state/pg_port"
+	printf '%s\n' "$port" > "$state/pg_port" && chown "$invoker:" "$state/pg_port"
 	pg_port=$port
 	cluster_configure "$port"
 	forget_dead_postmaster

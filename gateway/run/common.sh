@@ -38,6 +38,7 @@ show_progress() {
 long_step() {
 	local label=$1 log=$2 rc
 	shift 2
+	rm -f "$log"
 	"$@" </dev/null 2>&1 | tee "$log" | show_progress "$label"
 	rc=${PIPESTATUS[0]}
 	if [ "$rc" -ne 0 ]; then

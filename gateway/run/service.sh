@@ -35,5 +35,5 @@ stop_process() {
 			sleep 0.1
 		done
 	fi
-	rm -f "$file"
+	: > "$file"
 }
