@@ -211,7 +211,7 @@ static void
 index_home(struct price_catalogue *cat, uint32_t provider, bool users)
 {
 	for (uint32_t g = 0; g < cat->n_groups - cat->n_patterns; g++)
-		if (cat->groups[g].provider == provider && (cat->groups[g].precedence > 0) == users)
+		if (cat->groups[g].provider == provider && (cat->groups[g].precedence != 0) == users)
 			add_home_name(cat, provider, cat->groups[g].model, g);
 	if (users)
 		return;

@@ -33,6 +33,10 @@ enum price_decimal
  * PRICE_DECIMAL_INEXACT, not rounded away.
  */
 extern enum price_decimal price_parse_decimal(struct price_text text, int scale, int64_t *value) PRICE_MUST_CHECK;
+
+/* The same, but decimals beyond the scale are rounded, half up; *rounded says so. */
+extern enum price_decimal price_round_decimal(struct price_text text, int scale, int64_t *value, bool *rounded) PRICE_MUST_CHECK;
+
 extern const char *price_decimal_text(enum price_decimal status);
 
 /*

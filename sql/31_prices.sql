@@ -95,7 +95,7 @@ BEGIN
     CREATE SEQUENCE IF NOT EXISTS ccproxy.price_id_seq AS integer MINVALUE 1000000;
     CREATE TABLE IF NOT EXISTS ccproxy.price (
         price_id              ccproxy.price_id PRIMARY KEY DEFAULT nextval('ccproxy.price_id_seq'),
-        precedence            integer NOT NULL DEFAULT 100 CHECK (precedence > 0),
+        precedence            integer NOT NULL DEFAULT 100 CHECK (precedence <> 0),
         provider              text NOT NULL DEFAULT '' CHECK (octet_length(provider) <= 256),
         model                 text NOT NULL CHECK (octet_length(model) BETWEEN 1 AND 256),
         match                 text NOT NULL DEFAULT 'exact' CHECK (match IN ('exact', 'prefix', 'suffix', 'contains')),

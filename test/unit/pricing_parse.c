@@ -37,6 +37,10 @@ test_decimals(void)
 	decimal("1e999999999999", 0, PRICE_DECIMAL_TOO_LARGE, 0);
 	decimal("1e-999999999999", 0, PRICE_DECIMAL_INEXACT, 0);
 	decimal("0.0000000000001", 12, PRICE_DECIMAL_INEXACT, 0);
+	decimal("000000000000000000000000000000.1", 1, PRICE_DECIMAL_OK, 1);
+	decimal("0.000000000000000000000000000001e30", 0, PRICE_DECIMAL_OK, 1);
+	decimal("10000000000000000000000000000e-28", 0, PRICE_DECIMAL_OK, 1);
+	decimal("1.6666666666666666667e-07", 18, PRICE_DECIMAL_INEXACT, 0);
 	decimal("-1", 12, PRICE_DECIMAL_NEGATIVE, 0);
 	decimal("", 12, PRICE_DECIMAL_MALFORMED, 0);
 	decimal(NULL, 12, PRICE_DECIMAL_MALFORMED, 0);
@@ -48,6 +52,32 @@ test_decimals(void)
 	decimal("NaN", 12, PRICE_DECIMAL_MALFORMED, 0);
 	decimal("Infinity", 12, PRICE_DECIMAL_MALFORMED, 0);
 	decimal("0x10", 12, PRICE_DECIMAL_MALFORMED, 0);
+}
+
+static void
+rounds(const char *text, int scale, int64_t value, bool rounded)
+{
+	int64_t		got;
+	bool		was_rounded;
+
+	is_int(price_round_decimal(text_of(text), scale, &got, &was_rounded), PRICE_DECIMAL_OK, text);
+	is_int(got, value, "  rounds");
+	is_int(was_rounded, rounded, "  and says whether");
+}
+
+static void
+test_rounding(void)
+{
+	rounds("1.6666666666666667e-07", 18, INT64_C(166666666667), true);
+	rounds("1.00000000000000000000000000001", 2, 100, true);
+	rounds("0.4999999999999999999999999", 0, 0, true);
+	rounds("0.5", 0, 1, true);
+	rounds("2.5", 0, 3, true);
+	rounds("9.99", 1, 100, true);
+	rounds("0.05", 1, 1, true);
+	rounds("0.04", 1, 0, true);
+	rounds("0.25", 2, 25, false);
+	rounds("1e-30", 18, 0, true);
 }
 
 static bool
@@ -117,6 +147,7 @@ int
 main(void)
 {
 	test_decimals();
+	test_rounding();
 	test_lines();
 	return done_testing();
 }
