@@ -75,6 +75,10 @@ struct pricing_result
 extern struct pricing_result pricing_begin_result(FunctionCallInfo fcinfo);
 extern void pricing_add_result(const struct pricing_result *result, Datum *values, bool *nulls);
 
+/* A price as ccproxy.price_row. */
+#define PRICING_ROW_COLUMNS	(16 + PRICE_RATES)
+extern void pricing_row_values(const struct price_row *row, Datum values[PRICING_ROW_COLUMNS], bool nulls[PRICING_ROW_COLUMNS]);
+
 /* Users' prices and closings, read from their tables (pricing_table.c). */
 struct pricing_user_rows
 {

@@ -21,8 +21,6 @@
 #include "extension/pricing.h"
 #include "pricing/price_parse.h"
 
-#define ROW_COLUMNS	(16 + PRICE_RATES)
-
 PG_FUNCTION_INFO_V1(ccproxy_prices);
 PG_FUNCTION_INFO_V1(ccproxy_price_lines);
 PG_FUNCTION_INFO_V1(ccproxy_price_catalogue_version);
@@ -103,13 +101,13 @@ multipliers_datum(const struct price_row *row)
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
 }
 
-static void
-add_row(const struct pricing_result *result, const struct price_row *row)
+/* The columns of ccproxy.price_row. */
+void
+pricing_row_values(const struct price_row *row, Datum v[PRICING_ROW_COLUMNS], bool null[PRICING_ROW_COLUMNS])
 {
-	Datum		v[ROW_COLUMNS] = {0};
-	bool		null[ROW_COLUMNS] = {false};
 	int			n = 0;
 
+	memset(null, 0, PRICING_ROW_COLUMNS * sizeof(*null));
 	v[n++] = Int32GetDatum(row->id);
 	v[n++] = Int32GetDatum(row->precedence);
 	v[n++] = text_datum(row->provider);
@@ -135,8 +133,7 @@ add_row(const struct pricing_result *result, const struct price_row *row)
 	v[n++] = text_datum(row->source);
 	v[n++] = text_datum(row->note);
 	v[n++] = BoolGetDatum(row->id < PRICE_FIRST_USER_ID);
-	Assert(n == ROW_COLUMNS);
-	pricing_add_result(result, v, null);
+	Assert(n == PRICING_ROW_COLUMNS);
 }
 
 Datum
@@ -146,7 +143,13 @@ ccproxy_prices(PG_FUNCTION_ARGS)
 	const struct pricing_state *state = pricing_state();
 
 	for (size_t i = 0; i < state->n_rows; i++)
-		add_row(&result, state->rows[i]);
+	{
+		Datum		values[PRICING_ROW_COLUMNS];
+		bool		nulls[PRICING_ROW_COLUMNS];
+
+		pricing_row_values(state->rows[i], values, nulls);
+		pricing_add_result(&result, values, nulls);
+	}
 	PG_RETURN_NULL();
 }
 

@@ -4,7 +4,8 @@
  * One member per model. A cost is named what[_above_Nk_tokens][_tier]: every
  * combination of prompt size and service tier that appears becomes a row, and a
  * cost that a combination lacks is that of the smaller prompt, then that of the
- * standard tier, as LiteLLM computes it. "above_1hr" is a lifetime, not a size.
+ * standard tier, as LiteLLM computes it; cached tokens keep their proportion to
+ * the tier's input. "above_1hr" is a lifetime, not a size.
  */
 #include <string.h>
 
@@ -265,12 +266,36 @@ smaller_size(const struct model *m, int size)
 }
 
 static int64_t
-rate_of(const struct model *m, size_t tier, int size, int rate)
+given_rate(const struct model *m, size_t tier, int size, int rate)
 {
 	for (int i = size; i >= 0; i = smaller_size(m, i))
 		if (m->rate[tier][i][rate] != PRICE_NO_RATE)
 			return m->rate[tier][i][rate];
-	return tier == 0 ? PRICE_NO_RATE : rate_of(m, 0, size, rate);
+	return PRICE_NO_RATE;
+}
+
+/*
+ * A tier's rate, or the standard one where it has none; but cached tokens follow
+ * the tier's input: providers halve them in batches too, and the file leaves it out.
+ */
+static int64_t
+rate_of(const struct model *m, size_t tier, int size, int rate)
+{
+	int64_t		own = given_rate(m, tier, size, rate);
+	int64_t		standard = given_rate(m, 0, size, rate);
+	int64_t		input = given_rate(m, tier, size, PRICE_INPUT);
+	int64_t		standard_input = given_rate(m, 0, size, PRICE_INPUT);
+
+	if (own != PRICE_NO_RATE || standard == PRICE_NO_RATE)
+		return own;
+	if ((rate == PRICE_CACHE_READ || rate == PRICE_CACHE_WRITE || rate == PRICE_CACHE_WRITE_1H) &&
+		input != PRICE_NO_RATE && standard_input > 0)
+	{
+		__int128	scaled = (__int128) standard * input / standard_input;
+
+		return scaled > max_rate((enum price_rate) rate) ? max_rate((enum price_rate) rate) : (int64_t) scaled;
+	}
+	return standard;
 }
 
 /* Does this tier have a cost of its own for this prompt size? */
