@@ -136,10 +136,19 @@ ccproxy_sketch_add(PG_FUNCTION_ARGS)
 {
 	if (likely(in_aggregate(fcinfo) && !PG_ARGISNULL(0) && !PG_ARGISNULL(1)))
 	{
-		SketchState *state = state_in_place(PG_GETARG_DATUM(0));
+		/* the executor's own copy, so it is aligned */
+		SketchState *state = (SketchState *) DatumGetPointer(PG_GETARG_DATUM(0));
 
-		if (likely(state != NULL && sketch_add(state, PG_GETARG_FLOAT8(1)) == SKETCH_OK))
-			PG_RETURN_POINTER(state);
+		if (likely(VARATT_IS_4B_U(state)))
+		{
+			if (likely(state->form == SKETCH_FORM_PAGES))
+			{
+				if (likely(sketch_add_to_pages(state, PG_GETARG_FLOAT8(1))))
+					PG_RETURN_POINTER(state);
+			}
+			else if (state->form == SKETCH_FORM_LIST && sketch_add_to_list(state, PG_GETARG_FLOAT8(1)))
+				PG_RETURN_POINTER(state);
+		}
 	}
 	return add_carefully(fcinfo);
 }

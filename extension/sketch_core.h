@@ -170,48 +170,80 @@ sketch_add_sum(SketchState *state, double value)
 	state->sum = total;
 }
 
-/*
- * Adds one finite value. SKETCH_NO_ROOM leaves the state as it was.
- */
-SKETCH_MUST_CHECK __attribute__((always_inline)) static inline SketchStatus
-sketch_add(SketchState *state, double value)
+/* The key of a positive normal double. */
+static inline int32_t
+sketch_normal_key(uint64_t bits)
 {
-	uint64_t	bits = sketch_double_bits(value);
-	uint32_t	exponent = bits >> 52;	/* with the sign */
 	uint64_t	mantissa = bits & UINT64_C(0xFFFFFFFFFFFFF);
 	uint32_t	cell = sketch_cell[mantissa >> 45];
-	int32_t		key = (int32_t) (exponent + 52) * SKETCH_OCTAVE +
-	(int32_t) (cell + (mantissa > sketch_edge[cell])) - 1;
 
-	if (__builtin_expect(exponent - 1 >= 2046 || state->count >= SKETCH_COUNT_MAX, 0))
-		return sketch_add_slowly(state, value);
+	return (int32_t) ((uint32_t) (bits >> 52) + 52) * SKETCH_OCTAVE +
+		(int32_t) (cell + (mantissa > sketch_edge[cell])) - 1;
+}
 
-	if (state->form == SKETCH_FORM_PAGES)
-	{
-		uint32_t	entry = (uint32_t) ((key >> 6) - state->u.pages.dir_first);
-		uint32_t	page;
+/* What sketch_add() must be told apart: zeros, negatives, subnormals, no numbers, a full state. */
+static inline bool
+sketch_add_is_special(const SketchState *state, uint64_t bits)
+{
+	return (uint32_t) (bits >> 52) - 1 >= 2046 || state->count >= SKETCH_COUNT_MAX;
+}
 
-		if (__builtin_expect(entry >= state->dir_length, 0))
-			return SKETCH_NO_ROOM;
-		page = ((const uint16_t *) state->body)[entry];
-		if (__builtin_expect(page == 0, 0))
-			return sketch_add_slowly(state, value);
-		state->body[state->dir_length / 4 + (page - 1) * SKETCH_OCTAVE + (key & 63)]++;
-	}
-	else
-	{
-		if (__builtin_expect(state->u.list.length >= state->u.list.capacity, 0))
-			return SKETCH_NO_ROOM;
-		((int32_t *) state->body)[state->u.list.length++] = key;
-	}
-
+static inline void
+sketch_add_totals(SketchState *state, double value)
+{
 	state->count++;
-	if (value < state->min)
+	if (__builtin_expect(value < state->min, 0))
 		state->min = value;
-	if (value > state->max)
+	if (__builtin_expect(value > state->max, 0))
 		state->max = value;
 	sketch_add_sum(state, value);
-	return SKETCH_OK;
+}
+
+/*
+ * sketch_add() for a value that has a counter waiting in the pages: where an
+ * aggregate spends its time. Otherwise false, and nothing has changed.
+ */
+SKETCH_MUST_CHECK static inline bool
+sketch_add_to_pages(SketchState *state, double value)
+{
+	uint64_t	bits = sketch_double_bits(value);
+	int32_t		key = sketch_normal_key(bits);
+	uint32_t	entry = (uint32_t) ((key >> 6) - state->u.pages.dir_first);
+	uint32_t	page;
+
+	if (__builtin_expect(sketch_add_is_special(state, bits) || entry >= state->dir_length, 0))
+		return false;
+	page = ((const uint16_t *) state->body)[entry];
+	if (__builtin_expect(page == 0, 0))
+		return false;
+	state->body[state->dir_length / 4 + (page - 1) * SKETCH_OCTAVE + (key & 63)]++;
+	sketch_add_totals(state, value);
+	return true;
+}
+
+/* The same for a list that has room. */
+SKETCH_MUST_CHECK static inline bool
+sketch_add_to_list(SketchState *state, double value)
+{
+	uint64_t	bits = sketch_double_bits(value);
+
+	if (sketch_add_is_special(state, bits) || state->u.list.length >= state->u.list.capacity)
+		return false;
+	((int32_t *) state->body)[state->u.list.length++] = sketch_normal_key(bits);
+	sketch_add_totals(state, value);
+	return true;
+}
+
+/*
+ * Adds one value; NaN and infinities are SKETCH_INVALID. Whatever is not
+ * SKETCH_OK leaves the state as it was.
+ */
+SKETCH_MUST_CHECK static inline SketchStatus
+sketch_add(SketchState *state, double value)
+{
+	if (state->form == SKETCH_FORM_PAGES ? sketch_add_to_pages(state, value) : sketch_add_to_list(state, value))
+		return SKETCH_OK;
+	return sketch_add_slowly(state, value);
 }
 
 /* ---- reading ---- */
