@@ -40,6 +40,7 @@ build/$(EXTENSION)--$(EXTVERSION).sql: $(sort $(wildcard sql/*.sql))
 
 # ---------------------------------------------------------------- gateway
 include gateway/gateway.mk
+include pricing/pricing.mk
 
 # Without its libraries the extension still builds and installs alone.
 GATEWAY_MISSING := $(strip $(foreach lib,$(GATEWAY_LIBS),$(shell pkg-config --exists $(lib) 2>/dev/null || echo $(lib))))
@@ -115,4 +116,5 @@ help:
 ##   make crash           long rounds of kill -9 (CCPROXY_CRASH_ROUNDS=50)
 ##   make fuzz            long fuzzing (FUZZ_SECONDS=60 for each target)
 ##   make bench           measurements (BENCH=test/bench/ingest chooses)
+##   make catalogue       bring the shipped prices up to date (needs npm)
 ##   make clean           remove what was built; var/ stays
