@@ -7,10 +7,28 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET client_min_messages = warning
 AS $$
+DECLARE
+    strange record;
 BEGIN
     IF retention IS NOT NULL AND retention < interval '1 day' THEN
         RAISE EXCEPTION 'retention must be at least one day, got %', retention
             USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+
+    -- What stands here under a name of ours but belongs to somebody else could
+    -- bring along triggers that run with our rights.
+    SELECT c.relname, pg_get_userbyid(c.relowner) AS owner INTO strange
+      FROM pg_class c
+     WHERE c.relnamespace = 'ccproxy'::regnamespace
+       AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+       AND c.relowner <> (SELECT u.oid FROM pg_roles u WHERE u.rolname = current_user)
+       AND NOT EXISTS (SELECT FROM pg_depend d
+                        WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+     ORDER BY 1 LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'relation ccproxy.% belongs to %, not to %', strange.relname, strange.owner, current_user
+            USING ERRCODE = 'insufficient_privilege',
+                  HINT = 'Give it to the extension''s owner with ALTER TABLE ... OWNER TO, or move it to another schema.';
     END IF;
 
     -- Two callers at once (two gateways starting) take turns.
@@ -86,7 +104,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION ccproxy.create_metrics_table(interval) IS
-'Makes the metrics tables, partitions and views, owned by the extension''s owner; run it again after ALTER EXTENSION ... UPDATE, as often as you like. retention: how long raw rows are kept (default 90 days; NULL keeps what is set). Errors: 22023 when retention is shorter than a day.';
+'Makes the metrics tables, partitions and views, owned by the extension''s owner; run it again after ALTER EXTENSION ... UPDATE, as often as you like. retention: how long raw rows are kept (default 90 days; NULL keeps what is set). Errors: 22023 when retention is shorter than a day, 42501 when somebody else''s relation stands in the schema.';
 
 -- What a day's partition is called.
 CREATE FUNCTION ccproxy._partition_name(day date) RETURNS text

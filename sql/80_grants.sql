@@ -43,12 +43,17 @@ $$;
 COMMENT ON FUNCTION ccproxy.grant_gateway(name) IS
 'Lets a role be a gateway''s: COPY into request_log, merge_events(), maintain(), gateway_configuration() (which tells the secret of the API key hashes) and everything of grant_read().';
 
--- Functions that act with the owner's rights belong to the extension's owner,
--- not to the superuser that a trusted extension's script runs as; and they,
--- and what only the owner should call, are nobody else's until granted.
+-- Functions that act with the owner's rights belong to the owner of the schema,
+-- not to the superuser that a trusted extension's script runs as. That is the
+-- extension's owner, unless the schema was there before: then whoever made it
+-- may replace every table in it, and must gain no more by that than his own
+-- rights (also after a superuser restored somebody's dump). They, and what only
+-- the owner should call, are nobody else's until granted.
 DO $$
 DECLARE
-    f regprocedure;
+    f     regprocedure;
+    owner name := (SELECT pg_catalog.pg_get_userbyid(n.nspowner) FROM pg_catalog.pg_namespace AS n
+                    WHERE n.oid OPERATOR(pg_catalog.=) 'ccproxy'::pg_catalog.regnamespace);
 BEGIN
     FOREACH f IN ARRAY ARRAY[
         'ccproxy.create_metrics_table(interval)',
@@ -67,12 +72,12 @@ BEGIN
         'ccproxy.grant_write(name)',
         'ccproxy.grant_gateway(name)']::regprocedure[]
     LOOP
-        EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO @extowner@', f);
+        EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO %I', f, owner);
         EXECUTE pg_catalog.format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f);
     END LOOP;
+    EXECUTE pg_catalog.format('ALTER PROCEDURE ccproxy.maintain() OWNER TO %I', owner);
 END
 $$;
-ALTER PROCEDURE ccproxy.maintain() OWNER TO @extowner@;
 REVOKE EXECUTE ON PROCEDURE ccproxy.maintain() FROM PUBLIC;
 
 -- List prices are no secret; whoever may use the schema may read them.

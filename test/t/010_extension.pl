@@ -117,6 +117,36 @@ $node->safe_psql('app', 'SELECT ccproxy.create_metrics_table()');
 is($node->safe_psql('app', q{SELECT DISTINCT relowner::regrole FROM pg_class WHERE relnamespace = 'ccproxy'::regnamespace AND relkind IN ('r', 'p')}),
 	'owner', 'what a superuser makes by create_metrics_table() belongs to the owner');
 
+# A schema made beforehand by somebody else gives him nothing: functions run with
+# his rights, and relations of others in the schema are refused.
+$node->safe_psql('postgres', q{CREATE ROLE mallory LOGIN; CREATE DATABASE trap; GRANT CREATE ON DATABASE trap TO mallory});
+$node->safe_psql('trap', q{
+	CREATE SCHEMA ccproxy;
+	CREATE TABLE ccproxy.configuration (singleton boolean PRIMARY KEY DEFAULT true, retention interval DEFAULT '90 days',
+		partitions_ahead integer DEFAULT 7, part_window interval DEFAULT '24 hours', hash_secret bytea);
+	CREATE FUNCTION ccproxy.own() RETURNS trigger LANGUAGE plpgsql AS
+		'BEGIN ALTER ROLE mallory SUPERUSER; RETURN NEW; END';
+	CREATE TRIGGER trap BEFORE INSERT ON ccproxy.configuration FOR EACH ROW EXECUTE FUNCTION ccproxy.own();
+}, extra_params => [ '-U', 'mallory' ]);
+$node->psql('trap', 'CREATE EXTENSION ccproxy_metrics; SELECT ccproxy.create_metrics_table()', on_error_stop => 0);
+is($node->safe_psql('postgres', q{SELECT rolsuper FROM pg_roles WHERE rolname = 'mallory'}), 'f',
+	'a trap in a schema made beforehand does not run with a superuser\'s rights');
+is($node->safe_psql('trap', q{SELECT DISTINCT proowner::regrole FROM pg_proc WHERE pronamespace = 'ccproxy'::regnamespace AND prosecdef}),
+	'mallory', 'nor does any function of the extension');
+$node->safe_psql('plain', 'GRANT USAGE, CREATE ON SCHEMA ccproxy TO mallory');
+$node->safe_psql('plain', 'CREATE TABLE ccproxy.planted ()', extra_params => [ '-U', 'mallory' ]);
+like(owner_fails('plain', 'SELECT ccproxy.create_metrics_table()'), qr/relation ccproxy.planted belongs to mallory, not to owner/,
+	'a relation of somebody else in the schema is refused');
+
+# a superuser may restore the owner's dump, and all of it stays the owner's
+$node->safe_psql('postgres', 'CREATE DATABASE rescued');
+command_ok([ 'pg_restore', '-h', $host, '-p', $port, '-1', '--exit-on-error', '-d', 'rescued', $dump ],
+	'pg_restore by a superuser');
+is($node->safe_psql('rescued', q{SELECT ccproxy.create_metrics_table();
+	SELECT accepted FROM ccproxy.ingest('{"request_id": "rescued", "status_code": 200}')}), "\n1", 'what a superuser restored takes events');
+is($node->safe_psql('rescued', q{SELECT DISTINCT proowner::regrole FROM pg_proc WHERE pronamespace = 'ccproxy'::regnamespace AND prosecdef}),
+	'owner', 'with the rights of its owner');
+
 # a superuser's restart with a crash: committed means there
 $node->safe_psql('app', q{SELECT ccproxy.ingest('{"request_id": "before the crash", "status_code": 200}')});
 $node->stop('immediate');
