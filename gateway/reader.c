@@ -3,7 +3,13 @@
  * queue, each with a connection of its own. Workers enter through
  * reader_submit only; main opens and closes. The queue links jobs it does not
  * own.
+ *
+ * Waits for the server are polls in slices with a deadline, that watch for the
+ * reader's end: a server that has stopped answering (a frozen host, a network
+ * that drops packets) holds neither a thread nor the gateway's shutdown.
  */
+#include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -17,6 +23,9 @@
 #define READER_CONNECT_TIMEOUT_S "5"
 #define READER_BACKOFF_FIRST_MS 100
 #define READER_BACKOFF_MAX_MS 5000
+/* beyond statement_timeout_ms: then the server itself does not answer */
+#define READER_GRACE_MS 5000
+#define READER_WAIT_SLICE_MS 100
 
 /* Rows and how many jobs look at them. */
 struct read_rows
@@ -30,7 +39,6 @@ struct reader_thread
 	struct reader *reader;
 	pthread_t	thread;
 	PGconn	   *connection;		/* the thread's own */
-	PGcancel   *cancel;			/* under reader->lock: the running query's */
 	int64_t		retry_at_ms;
 	int			backoff_ms;
 };
@@ -74,6 +82,69 @@ set_down(struct reader *r, bool down, const char *reason)
 		log_event(LOG_LEVEL_INFO, "read_connection_recovered");
 }
 
+static bool
+is_stopping(struct reader *r)
+{
+	bool		stop;
+
+	pthread_mutex_lock(&r->lock);
+	stop = r->stop;
+	pthread_mutex_unlock(&r->lock);
+	return stop;
+}
+
+/* Waits until the connection is not busy any more. False when it never will be. */
+static bool
+wait_for_result(struct reader_thread *t)
+{
+	int64_t		deadline_ms = monotonic_ms() + t->reader->settings->statement_timeout_ms + READER_GRACE_MS;
+
+	while (PQisBusy(t->connection))
+	{
+		struct pollfd pfd = {.fd = PQsocket(t->connection), .events = POLLIN};
+		int			n;
+
+		if (is_stopping(t->reader) || monotonic_ms() >= deadline_ms)
+			return false;
+		n = poll(&pfd, 1, READER_WAIT_SLICE_MS);
+		if ((n < 0 && errno != EINTR) || (n > 0 && !PQconsumeInput(t->connection)))
+			return false;
+	}
+	return true;
+}
+
+/* As PQexecParams, but with an end: NULL when the server does not answer in
+ * time or the reader ends. */
+static PGresult *
+execute(struct reader_thread *t, const char *sql, int nparameters, const char *const *parameters)
+{
+	PGresult   *last = NULL;
+
+	if (!(nparameters < 0 ? PQsendQuery(t->connection, sql) :
+		  PQsendQueryParams(t->connection, sql, nparameters, NULL, parameters, NULL, NULL, 0)))
+		return NULL;
+	for (;;)
+	{
+		PGresult   *result;
+
+		if (!wait_for_result(t))
+		{
+			PQclear(last);
+			return NULL;
+		}
+		result = PQgetResult(t->connection);
+		if (result == NULL)
+			return last;
+		if (last && PQresultStatus(last) != PGRES_COMMAND_OK && PQresultStatus(last) != PGRES_TUPLES_OK)
+			PQclear(result);	/* the first failure is the one to tell */
+		else
+		{
+			PQclear(last);
+			last = result;
+		}
+	}
+}
+
 /* Settings of the session; the server's defaults may say anything. */
 static bool
 prepare_session(struct reader_thread *t)
@@ -89,9 +160,12 @@ prepare_session(struct reader_thread *t)
 			 "SET extra_float_digits = 1; SET client_min_messages = warning",
 			 (long long) t->reader->settings->statement_timeout_ms,
 			 (long long) t->reader->settings->statement_timeout_ms);
-	result = PQexec(t->connection, sql);
+	result = execute(t, sql, -1, NULL);
 	ok = PQresultStatus(result) == PGRES_COMMAND_OK;
 	PQclear(result);
+	/* so that a query nobody waits for ends early; not every server can */
+	if (ok)
+		PQclear(execute(t, "SET client_connection_check_interval = 1000", -1, NULL));
 	return ok;
 }
 
@@ -105,13 +179,6 @@ ignore_notice(void *arg, const PGresult *result)
 static void
 disconnect(struct reader_thread *t)
 {
-	PGcancel   *cancel;
-
-	pthread_mutex_lock(&t->reader->lock);
-	cancel = t->cancel;
-	t->cancel = NULL;
-	pthread_mutex_unlock(&t->reader->lock);
-	PQfreeCancel(cancel);
 	PQfinish(t->connection);
 	t->connection = NULL;
 }
@@ -136,9 +203,6 @@ ensure_connected(struct reader_thread *t)
 		PQsetNoticeReceiver(t->connection, ignore_notice, NULL);
 	if (PQstatus(t->connection) == CONNECTION_OK && prepare_session(t))
 	{
-		pthread_mutex_lock(&t->reader->lock);
-		t->cancel = PQgetCancel(t->connection);
-		pthread_mutex_unlock(&t->reader->lock);
 		t->backoff_ms = 0;
 		t->retry_at_ms = 0;
 		set_down(t->reader, false, NULL);
@@ -190,7 +254,15 @@ run_once(struct reader_thread *t, struct read_job *job)
 		job->retry_after_s = wait_ms > 0 ? (int) (wait_ms / 1000) + 1 : 1;
 		return;
 	}
-	result = PQexecParams(t->connection, job->sql, job->nparameters, NULL, job->parameters, NULL, NULL, 0);
+	result = execute(t, job->sql, job->nparameters, job->parameters);
+	if (result == NULL && PQstatus(t->connection) == CONNECTION_OK)
+	{
+		/* no answer: what still may come is not for the next job */
+		disconnect(t);
+		job->status = is_stopping(t->reader) ? READ_UNAVAILABLE : READ_TIMEOUT;
+		job->retry_after_s = 1;
+		return;
+	}
 	if (PQresultStatus(result) == PGRES_TUPLES_OK)
 	{
 		job->rows = calloc(1, sizeof(*job->rows));
@@ -227,7 +299,7 @@ run(struct reader_thread *t, struct read_job *job)
 
 	run_once(t, job);
 	/* an idle connection may have died long ago; reading twice harms nobody */
-	if (job->status == READ_UNAVAILABLE && was_connected &&
+	if (job->status == READ_UNAVAILABLE && was_connected && !is_stopping(t->reader) &&
 		(t->connection == NULL || PQstatus(t->connection) != CONNECTION_OK))
 		run_once(t, job);
 	if (job->status == READ_OK)
@@ -321,7 +393,8 @@ reader_main(void *arg)
 		if (r->first == NULL)
 			r->last = NULL;
 		r->queued--;
-		stop = r->stop;
+		/* nobody waits for it any more: the next one matters more */
+		stop = r->stop || (!job->shared && atomic_load(&job->abandoned));
 		pthread_mutex_unlock(&r->lock);
 		if (stop)
 		{
@@ -407,13 +480,8 @@ reader_submit(struct reader *r, struct read_job *job)
 void
 reader_close(struct reader *r)
 {
-	char		error[256];
-
 	pthread_mutex_lock(&r->lock);
 	r->stop = true;
-	for (int i = 0; i < r->nthreads; i++)
-		if (r->threads[i].cancel)
-			PQcancel(r->threads[i].cancel, error, sizeof(error));
 	pthread_cond_broadcast(&r->wake);
 	pthread_mutex_unlock(&r->lock);
 	for (int i = 0; i < r->nthreads; i++)

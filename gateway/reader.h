@@ -10,6 +10,7 @@
 #define GATEWAY_READER_H
 
 #include <libpq-fe.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -37,6 +38,7 @@ struct read_job
 	 * query. They may be older than the question.
 	 */
 	bool		shared;
+	_Atomic bool abandoned;		/* by its request: need not be run any more */
 	int			nparameters;
 	const char *parameters[READ_JOB_PARAMETERS];
 	enum read_status status;
@@ -62,7 +64,7 @@ struct reader *reader_open(const struct settings *settings);
 bool		reader_submit(struct reader *r, struct read_job *job) __attribute__((warn_unused_result));
 /* The owner has done with the result. */
 void		read_job_clear(struct read_job *job);
-/* Finishes every job (running ones are cancelled) and joins the threads. */
+/* Finishes every job (running ones are left to the server) and joins the threads. */
 void		reader_close(struct reader *r);
 void		reader_free(struct reader *r);
 

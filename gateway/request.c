@@ -134,6 +134,7 @@ request_expire(struct request *r)
 
 	if (!atomic_compare_exchange_strong(&r->wait, &pending, WAIT_EXPIRED))
 		return false;
+	atomic_store(&r->job.abandoned, true);
 	MHD_resume_connection(r->mhd);
 	return true;
 }
