@@ -160,7 +160,7 @@ CREATE FUNCTION ccproxy._put_price(new_price ccproxy.price_row) RETURNS ccproxy.
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     p      ccproxy.price_row := new_price;
-    found_price ccproxy.price;
+    found_price record;
     result ccproxy.price_id;
     until  timestamptz;
     same_key CONSTANT text := 'precedence provider model match service_tier context_from context_inclusive window_from window_to';

@@ -34,7 +34,7 @@ DECLARE
     level     CONSTANT integer := precedence;
     p         ccproxy.price_row;
     r         record;
-    old       ccproxy.price;
+    old       record;
 BEGIN
     IF multiplier IS NULL OR multiplier <= 0 OR multiplier > 1000 THEN
         RAISE EXCEPTION 'multiplier must be greater than 0 and at most 1000, got %', multiplier
