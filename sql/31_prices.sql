@@ -150,10 +150,13 @@ BEGIN
         FOR EACH STATEMENT EXECUTE FUNCTION ccproxy._price_changed();
     CREATE OR REPLACE TRIGGER price_guard BEFORE UPDATE OR DELETE ON ccproxy.price
         FOR EACH ROW EXECUTE FUNCTION ccproxy._price_guard();
+    IF to_regclass('ccproxy.request_log') IS NOT NULL THEN
+        PERFORM ccproxy._create_pricing_views();
+    END IF;
 END $$;
 REVOKE ALL ON FUNCTION ccproxy._create_pricing_tables() FROM PUBLIC;
 COMMENT ON FUNCTION ccproxy._create_pricing_tables() IS
-'Makes the tables of users'' prices where they are missing; called by ccproxy.create_metrics_table().';
+'Makes the tables of users'' prices and the views on costs where they are missing; called by ccproxy.create_metrics_table().';
 
 -- Insert a price after closing what it replaces. The caller holds the lock.
 CREATE FUNCTION ccproxy._put_price(new_price ccproxy.price_row) RETURNS ccproxy.price_id LANGUAGE plpgsql

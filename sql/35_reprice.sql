@@ -88,10 +88,10 @@ BEGIN
                  sum(coalesce(r.cache_write_tokens, 0)) AS cache_write_tokens,
                  sum(coalesce(r.cache_write_1h_tokens, 0)) AS cache_write_1h_tokens,
                  sum(coalesce(r.output_tokens, 0)) AS output_tokens,
-                 sum(r.reported_cost) AS reported_cost,
+                 sum(ccproxy.usd(r.reported_cost)) AS reported_cost,
                  min(r.ts) AS first_seen,
                  max(r.ts) AS last_seen
-          FROM ccproxy.requests r
+          FROM ccproxy.request_log r
           WHERE r.price_id IS NULL AND (r.input_tokens IS NOT NULL OR r.output_tokens IS NOT NULL)
           GROUP BY r.provider, r.model, r.model_version, r.service_tier) u
     LEFT JOIN LATERAL ccproxy.explain_cost(u.model, 1, 1, provider => u.provider, service_tier => u.service_tier,
@@ -100,16 +100,19 @@ BEGIN
         'Models with requests that have usage but no cost: how many, their tokens, and why. ccproxy.set_price() and CALL ccproxy.reprice(only_unpriced => true) mend it.';
 
     CREATE OR REPLACE VIEW ccproxy.cost_differences AS
-    SELECT r.request_id, r.ts, r.provider, r.model, r.model_version, r.service_tier, r.total_cost, r.reported_cost,
-           r.total_cost - r.reported_cost AS difference,
-           CASE WHEN r.reported_cost <> 0 THEN round(r.total_cost / r.reported_cost, 4) END AS ratio,
-           r.price_id
-    FROM ccproxy.requests r
-    WHERE r.reported_cost IS NOT NULL AND r.total_cost IS NOT NULL
-      AND abs(r.total_cost - r.reported_cost) > greatest(0.000001, 0.001 * r.reported_cost);
+    SELECT d.request_id, d.ts, d.provider, d.model, d.model_version, d.service_tier, d.total_cost, d.reported_cost,
+           d.total_cost - d.reported_cost AS difference,
+           CASE WHEN d.reported_cost <> 0 THEN round(d.total_cost / d.reported_cost, 4) END AS ratio,
+           d.price_id
+    FROM (SELECT r.request_id, r.ts, r.provider, r.model, r.model_version, r.service_tier, r.price_id::integer AS price_id,
+                 ccproxy.usd(r.reported_cost) AS reported_cost,
+                 ccproxy.usd(coalesce(r.input_cost, 0) + coalesce(r.cache_read_cost, 0) + coalesce(r.cache_write_cost, 0)
+                     + coalesce(r.output_cost, 0) + coalesce(r.tool_cost, 0)) AS total_cost
+          FROM ccproxy.request_log r
+          WHERE r.reported_cost IS NOT NULL AND r.price_id IS NOT NULL) d
+    WHERE abs(d.total_cost - d.reported_cost) > greatest(0.000001, 0.001 * d.reported_cost);
     COMMENT ON VIEW ccproxy.cost_differences IS
         'Requests whose computed cost differs from the one their source reported by more than 0.1 % and a millionth of a dollar.';
 END $$;
-REVOKE ALL ON FUNCTION ccproxy._create_pricing_views() FROM PUBLIC;
 COMMENT ON FUNCTION ccproxy._create_pricing_views() IS
-'Makes the views on costs; called by ccproxy.create_metrics_table() after ccproxy.requests is there.';
+'Makes the views on costs, over ccproxy.request_log; called by ccproxy._create_pricing_tables().';

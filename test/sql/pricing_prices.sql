@@ -90,6 +90,23 @@ SELECT (ccproxy.cost('gpt-4o', 1000000)).total_cost;
 ROLLBACK;
 SELECT (ccproxy.cost('gpt-4o', 1000000)).total_cost;
 
+-- parallel workers price with them too, uncommitted ones of this transaction included
+CREATE TABLE many AS SELECT 'worker-model' AS model, 1000 AS tokens FROM generate_series(1, 20000);
+ALTER TABLE many SET (parallel_workers = 2);
+SET parallel_setup_cost = 0;
+SET parallel_tuple_cost = 0;
+SET min_parallel_table_scan_size = 0;
+BEGIN;
+SELECT ccproxy.set_price('worker-model', 1, 1, effective_from => '2025-01-01') IS NOT NULL AS set;
+EXPLAIN (COSTS OFF) SELECT sum(ccproxy.total_cost(model, tokens)) FROM many;
+SELECT sum(ccproxy.total_cost(model, tokens)), count(ccproxy.total_cost(model, tokens)) FROM many;
+ROLLBACK;
+SELECT sum(ccproxy.total_cost(model, tokens)) FROM many;
+RESET parallel_setup_cost;
+RESET parallel_tuple_cost;
+RESET min_parallel_table_scan_size;
+DROP TABLE many;
+
 -- prices are part of what keeps the extension
 \set VERBOSITY terse
 DROP EXTENSION ccproxy_metrics;

@@ -7,8 +7,6 @@ SET timezone = 'UTC';
 SET client_min_messages = warning;
 \set SHOW_CONTEXT never
 SELECT ccproxy.create_metrics_table();
-SELECT ccproxy._create_pricing_tables();
-SELECT ccproxy._create_pricing_views();
 
 SELECT date_trunc('day', now()) AS today \gset
 SELECT accepted, rejected FROM ccproxy.ingest(
