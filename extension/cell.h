@@ -1,0 +1,74 @@
+/*
+ * ccproxy.measures and ccproxy.cells as PostgreSQL sees them: varlenas that hold a
+ * packed form (stored, sent, returned by everything users call). Between the calls of
+ * an aggregate measures may also be a state or pending, and cells an expanded object.
+ * cell_core.h describes the forms.
+ */
+#ifndef CCPROXY_CELL_H
+#define CCPROXY_CELL_H
+
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "nodes/execnodes.h"
+
+#include "extension/cell_core.h"
+
+#pragma GCC visibility push(hidden)
+
+/*
+ * Packed measures gathered by combine, to be added up when they are many: entries of
+ * a length (uint32) and bytes, with eight bytes free after the last.
+ */
+#define CELL_FORM_PENDING 0xC2
+
+typedef struct CellPending
+{
+	uint32_t	owner;			/* varlena length word */
+	uint8_t		form;
+	uint8_t		unused[3];
+	uint32_t	length;			/* of bytes in use */
+	uint32_t	capacity;		/* of bytes, without the eight */
+	uint8_t		bytes[];
+} CellPending;
+
+/* AggCheckCallContext() without the call. */
+static inline bool
+cell_in_aggregate(FunctionCallInfo fcinfo)
+{
+	return fcinfo->context != NULL &&
+		(IsA(fcinfo->context, AggState) || IsA(fcinfo->context, WindowAggState));
+}
+
+/* The backend's one total, empty. Only one caller at a time; give it back. */
+extern CellTotal *cell_total_take(void);
+extern void cell_total_give(CellTotal *total);
+
+/* Adds the measures of a datum, whatever its form. */
+extern void cell_total_add(CellTotal *total, Datum measures);
+
+/* The packed measures of a datum in any form; may be the datum. */
+extern struct varlena *cell_packed(Datum measures);
+
+/* New packed measures of what the total holds. */
+extern struct varlena *cell_total_pack(CellTotal *total);
+
+/* Reports a status other than CELL_OK of something already stored. */
+extern void cell_report(CellStatus status) pg_attribute_noreturn();
+
+/* Reports why a text (by position) or bytes are not of this type. */
+extern void cell_report_text(CellStatus status, const char *type, const CellError *error) pg_attribute_noreturn();
+extern void cell_report_bytes(CellStatus status, const char *type, const CellError *error) pg_attribute_noreturn();
+
+/* Appends to a StringInfo. */
+extern void cell_put(void *to, const char *piece, size_t length);
+
+/* A writer whose bytes are a varlena in the current context; its length counts the header. */
+extern void cells_writer_palloc(CellsWriter *writer, size_t capacity);
+
+/* The varlena that was written. */
+extern struct varlena *cells_writer_finish(CellsWriter *writer);
+
+#pragma GCC visibility pop
+
+#endif

@@ -1,0 +1,231 @@
+/*
+ * Writes the packed form of measures; cell_core_format.h describes it. No PostgreSQL
+ * here. Pure.
+ */
+#include "extension/cell_core_format.h"
+
+static cell_uint128
+zigzag(cell_int128 value)
+{
+	return ((cell_uint128) value << 1) ^ (value < 0 ? ~(cell_uint128) 0 : 0);
+}
+
+/* A token as sketch_core_packed.c has it. */
+static uint8_t *
+put_token(uint8_t *to, uint32_t gap, uint64_t count)
+{
+	if (count == 1 && gap < 112)
+		*to++ = (uint8_t) gap;
+	else if (count == 2 && gap < 32)
+		*to++ = (uint8_t) (112 + gap);
+	else if (count == 3 && gap < 16)
+		*to++ = (uint8_t) (144 + gap);
+	else if (count == 4 && gap < 8)
+		*to++ = (uint8_t) (160 + gap);
+	else if (count == 5 && gap < 4)
+		*to++ = (uint8_t) (168 + gap);
+	else if (gap == 0 && count >= 6 && count < 62)
+		*to++ = (uint8_t) (172 + count - 6);
+	else if (gap == 1 && count >= 6 && count < 28)
+		*to++ = (uint8_t) (228 + count - 6);
+	else if (count == 1 && gap < 112 + 256)
+	{
+		*to++ = 250;
+		*to++ = (uint8_t) (gap - 112);
+	}
+	else if (gap == 0 && count >= 62 && count < 62 + 256)
+	{
+		*to++ = 251;
+		*to++ = (uint8_t) (count - 62);
+	}
+	else if (gap == 0 && count >= 62 + 256 && count < 62 + 256 + 65536)
+	{
+		*to++ = 252;
+		*to++ = (uint8_t) (count - 62 - 256);
+		*to++ = (uint8_t) ((count - 62 - 256) >> 8);
+	}
+	else
+	{
+		*to++ = 253;
+		to = put_varint(to, gap);
+		to = put_varint(to, count);
+	}
+	return to;
+}
+
+/* A field's bytes, lowest first. */
+static uint8_t *
+put_field(uint8_t *to, cell_uint128 value, uint32_t *size)
+{
+	uint32_t	bytes = 0;
+
+	for (; value != 0; value >>= 8, bytes++)
+		to[bytes] = (uint8_t) value;
+	if (bytes == 9)
+		to[bytes++] = 0;
+	*size = bytes <= 8 ? bytes : bytes - 1;
+	return to + bytes;
+}
+
+static uint8_t *
+put_tokens(CellTotal *total, int latency, uint8_t *to)
+{
+	uint64_t   *slots = total->slots[latency];
+	uint32_t	low = total->low[latency];
+	uint32_t	high = total->high[latency];
+	uint32_t	next = low;
+
+	if (total->numbers.n[latency] < 3)
+		return to;
+	slots[low]--;
+	slots[high]--;
+	for (uint32_t slot = low; slot <= high; slot++)
+	{
+		/* by eights over where nothing is */
+		while (slot + 8 <= high &&
+			   (slots[slot] | slots[slot + 1] | slots[slot + 2] | slots[slot + 3] |
+				slots[slot + 4] | slots[slot + 5] | slots[slot + 6] | slots[slot + 7]) == 0)
+			slot += 8;
+		if (slots[slot] != 0)
+		{
+			to = put_token(to, slot - next, slots[slot]);
+			next = slot + 1;
+		}
+	}
+	slots[low]++;
+	slots[high]++;
+	return to;
+}
+
+size_t
+cell_pack_bound(const CellTotal *total)
+{
+	size_t		tokens = 0;
+
+	for (int i = 0; i < CELL_LATENCIES; i++)
+		if (total->low[i] <= total->high[i])
+		{
+			size_t		slots = total->high[i] - total->low[i] + 1;
+
+			tokens += slots < total->numbers.n[i] ? slots : (size_t) total->numbers.n[i];
+		}
+	return 2 + COMMON / 2 + RARE_BYTES + FIELDS * 16 + (CELL_BOUNDARIES + 1) * VARINT_MAX_BYTES +
+		tokens * TOKEN_MAX_BYTES;
+}
+
+/* Makes costs small: rates where they are exact, then without common zeros. */
+static void
+shrink_costs(cell_uint128 field[FIELDS], uint8_t *rates, uint8_t *exponent)
+{
+	cell_uint128 all = 0;
+
+	for (int i = 0; i < 4; i++)
+		all |= field[F_INPUT + i] | field[F_INPUT_COST + i];
+	all |= field[F_TOOL_COST];
+	if (all > INT64_MAX)
+		return;
+	for (int i = 0; i < 4; i++)
+	{
+		uint64_t	tokens = (uint64_t) field[F_INPUT + i];
+		uint64_t	cost = (uint64_t) field[F_INPUT_COST + i];
+
+		if (tokens > 1 && cost != 0 && cost % tokens == 0)
+		{
+			field[F_INPUT_COST + i] = cost / tokens;
+			*rates |= (uint8_t) (1 << i);
+		}
+	}
+	for (*exponent = 3; *exponent > 0; (*exponent)--)
+	{
+		uint64_t	unit = power_of_100[*exponent];
+
+		if ((uint64_t) field[F_INPUT_COST] % unit == 0 && (uint64_t) field[F_CACHE_READ_COST] % unit == 0 &&
+			(uint64_t) field[F_CACHE_WRITE_COST] % unit == 0 && (uint64_t) field[F_OUTPUT_COST] % unit == 0 &&
+			(uint64_t) field[F_TOOL_COST] % unit == 0)
+			break;
+	}
+	if (*exponent > 0)
+	{
+		for (int i = 0; i < 4; i++)
+			field[F_INPUT_COST + i] = (uint64_t) field[F_INPUT_COST + i] / power_of_100[*exponent];
+		field[F_TOOL_COST] = (uint64_t) field[F_TOOL_COST] / power_of_100[*exponent];
+	}
+}
+
+size_t
+cell_pack(CellTotal *total, uint8_t *bytes)
+{
+	const CellNumbers *numbers = &total->numbers;
+	cell_uint128 field[FIELDS] = {0};
+	uint8_t    *to;
+	uint8_t    *sizes;
+	bool		is_signed = false;
+	bool		rare = false;
+	uint8_t		rates = 0;
+	uint8_t		exponent = 0;
+	uint32_t	mask = 0;
+
+	for (int i = 0; i < CELL_SUMS; i++)
+	{
+		if (numbers->sum[i] < -CELL_SUM_MAX || numbers->sum[i] > CELL_SUM_MAX)
+			return 0;
+		is_signed |= numbers->sum[i] < 0;
+	}
+	for (int i = 0; i < CELL_LATENCIES; i++)
+		is_signed |= numbers->n[i] > 0 && (i == CELL_RESPONSE || numbers->detail) && numbers->min_us[i] < 0;
+
+	for (int i = 0; i < CELL_SUMS; i++)
+		field[sum_field[i]] = is_signed ? zigzag(numbers->sum[i]) : (cell_uint128) numbers->sum[i];
+	for (int i = 0; i < CELL_LATENCIES; i++)
+	{
+		int			f = i == CELL_RESPONSE ? F_MIN_RESPONSE : F_MIN_TTFT;
+
+		if (i == CELL_TTFT && !numbers->detail)
+			continue;
+		if (numbers->n[i] > 1)
+			field[f] = is_signed ? zigzag(numbers->min_us[i]) : (cell_uint128) numbers->min_us[i];
+		if (numbers->n[i] > 2)
+			field[f + 1] = (uint64_t) numbers->max_us[i] - (uint64_t) numbers->min_us[i];
+	}
+	field[F_REQUESTS] = numbers->requests;
+	field[F_N_TTFT] = numbers->n[CELL_TTFT];
+	field[F_FAILED] = numbers->failed;
+	field[F_IN_FLIGHT] = numbers->in_flight;
+	field[F_NOT_PRICED] = numbers->requests - numbers->priced;
+	field[F_UNPRICED] = numbers->unpriced;
+	field[F_NO_RESPONSE] = numbers->requests - numbers->n[CELL_RESPONSE];
+	field[F_REPORTED] = numbers->reported;
+	if (!is_signed)
+		shrink_costs(field, &rates, &exponent);
+	for (int i = COMMON; i < FIELDS; i++)
+		rare |= field[i] != 0;
+	if (numbers->detail)
+		for (int i = 0; i < CELL_BOUNDARIES; i++)
+			if (numbers->at_most[i] != 0)
+				mask |= 1u << i;
+
+	bytes[0] = (uint8_t) (VERSION << 5 | (numbers->detail ? FLAG_DETAIL : 0) | (rare ? FLAG_RARE : 0) |
+						  (is_signed ? FLAG_SIGNED : 0) | exponent);
+	bytes[1] = (uint8_t) (rates | (mask != 0 ? FLAG_AT_MOST : 0));
+	sizes = bytes + 2;
+	to = sizes + COMMON / 2 + (rare ? RARE_BYTES : 0);
+	memset(sizes, 0, (size_t) (to - sizes));
+	for (int i = 0; i < (rare ? FIELDS : COMMON); i++)
+	{
+		uint32_t	size;
+
+		to = put_field(to, field[i], &size);
+		sizes[i / 2] |= (uint8_t) (size << (i % 2 * 4));
+	}
+	if (mask != 0)
+	{
+		to = put_varint(to, mask);
+		for (int i = 0; i < CELL_BOUNDARIES; i++)
+			if (numbers->at_most[i] != 0)
+				to = put_varint(to, numbers->at_most[i]);
+	}
+	to = put_tokens(total, CELL_RESPONSE, to);
+	if (numbers->detail)
+		to = put_tokens(total, CELL_TTFT, to);
+	return (size_t) (to - bytes);
+}
