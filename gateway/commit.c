@@ -99,10 +99,20 @@ read_outcomes(struct attempt *a, const PGresult *result)
 	for (int row = 0; row < PQntuples(result); row++)
 	{
 		long		ord = strtol(PQgetvalue(result, row, 0), NULL, 10);
+		const char *outcome = PQgetvalue(result, row, 1);
+		struct event *event;
 
-		if (ord >= (long) a->ndirect && ord < (long) a->unit->count)
-			unit_item(a, (size_t) ord)->event->outcome =
-				PQgetvalue(result, row, 1)[0] == 'd' ? EVENT_DUPLICATE : EVENT_ACCEPTED;
+		if (ord < (long) a->ndirect || ord >= (long) a->unit->count)
+			continue;
+		event = unit_item(a, (size_t) ord)->event;
+		event->outcome = EVENT_ACCEPTED;
+		if (outcome[0] == 'd')
+			event->outcome = EVENT_DUPLICATE;
+		else if (outcome[0] == 'r')
+		{
+			event->outcome = EVENT_REJECTED;
+			event->reject_reason = "is one part too many of its request";
+		}
 	}
 }
 

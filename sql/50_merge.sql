@@ -91,11 +91,15 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
+    -- Every part is read again with each that follows: without a limit one
+    -- request id could keep everybody's writer busy.
+    max_parts CONSTANT integer := 100;
     direct       ccproxy.request_event[];
     merged       ccproxy.request_event[];
     stored       integer[];
     claimed      text[]; -- ids nobody had a key for until now
     touched      text[]; -- ids with a part that is new
+    refused      integer[]; -- parts beyond max_parts
 BEGIN
     IF EXISTS (SELECT FROM unnest(events) AS e
                 WHERE (e.metric).request_id IS NULL OR e.kind IS NULL OR e.kind NOT BETWEEN 1 AND 6) THEN
@@ -165,21 +169,32 @@ BEGIN
 
     -- 3. Their parts.
     WITH given AS (
-        SELECT min(e.ord) AS given_ord, (e.metric).request_id, e.kind,
+        SELECT min(e.ord) AS given_ord, array_agg(e.ord) AS ords, (e.metric).request_id, e.kind,
                coalesce(e.part_ts, '-infinity') AS part_ts, ccproxy._digest(e.metric) AS digest,
                (array_agg(e.metric))[1] AS metric
           FROM unnest(merged) AS e
-         GROUP BY 2, 3, 4, 5
+         GROUP BY 3, 4, 5, 6
+    ), known AS (
+        SELECT request_id, count(*) AS n FROM ccproxy.request_part
+         WHERE request_id = ANY (ARRAY(SELECT request_id FROM given)) GROUP BY 1
+    ), fresh AS (
+        SELECT g.*, coalesce(k.n, 0) + row_number() OVER (PARTITION BY g.request_id ORDER BY g.given_ord) AS nth
+          FROM given g
+          LEFT JOIN known k ON k.request_id = g.request_id
+         WHERE NOT EXISTS (SELECT FROM ccproxy.request_part p
+                            WHERE p.request_id = g.request_id AND p.kind = g.kind
+                              AND p.part_ts = g.part_ts AND p.digest = g.digest)
     ), inserted AS (
         INSERT INTO ccproxy.request_part
-        SELECT (g.metric).*, g.kind, g.part_ts, g.digest FROM given g
+        SELECT (f.metric).*, f.kind, f.part_ts, f.digest FROM fresh f WHERE f.nth <= max_parts
         ON CONFLICT DO NOTHING
         RETURNING request_id, kind, part_ts, digest
     )
-    SELECT array_agg(g.given_ord), coalesce(array_agg(DISTINCT g.request_id), '{}')
-      INTO stored, touched
-      FROM given g
-      JOIN inserted i USING (request_id, kind, part_ts, digest);
+    SELECT array_agg(f.given_ord) FILTER (WHERE f.nth <= max_parts),
+           coalesce(array_agg(DISTINCT f.request_id) FILTER (WHERE f.nth <= max_parts), '{}'),
+           (SELECT array_agg(o) FROM fresh r, unnest(r.ords) AS o WHERE r.nth > max_parts)
+      INTO stored, touched, refused
+      FROM fresh f;
 
     -- 4. Fold and put the rows where they now belong. A row that is there without
     --    parts of it on record (a complete event, or parts older than the part
@@ -247,9 +262,9 @@ BEGIN
     END LOOP;
 
     RETURN QUERY
-        SELECT e.ord, CASE WHEN e.ord = ANY (stored) THEN 'accepted' ELSE 'duplicate' END
+        SELECT e.ord, CASE WHEN e.ord = ANY (stored) THEN 'accepted' WHEN e.ord = ANY (refused) THEN 'rejected' ELSE 'duplicate' END
           FROM unnest(merged) AS e;
 END
 $$;
 COMMENT ON FUNCTION ccproxy.merge_events(ccproxy.request_event[]) IS
-'Stores events that may be duplicates or parts of requests: returns for each ord whether it was accepted or is a duplicate of what is stored. Commutative, associative and idempotent within the part window; counts take the greatest, other fields the value of highest (kind, part_ts); rows are priced here. Errors: 22023 without request_id or with an unknown kind, 23514 when a partition is missing (call ensure_partitions first).';
+'Stores events that may be duplicates or parts of requests: returns for each ord whether it was accepted, is a duplicate of what is stored, or was rejected as one part too many of its request (more than 100). Commutative, associative and idempotent within the part window; counts take the greatest, other fields the value of highest (kind, part_ts); rows are priced here. Errors: 22023 without request_id or with an unknown kind, 23514 when a partition is missing (call ensure_partitions first).';

@@ -14,6 +14,7 @@ AS $$
 DECLARE
     good   ccproxy.request_event[];
     config ccproxy.configuration;
+    beyond jsonb; -- parts too many of their request
 BEGIN
     IF events IS NULL OR jsonb_typeof(events) NOT IN ('object', 'array') THEN
         RAISE EXCEPTION 'events must be a JSON object or an array of objects'
@@ -35,9 +36,15 @@ BEGIN
     IF good IS NOT NULL THEN
         PERFORM ccproxy.ensure_partitions(least(min(e.part_ts), now()), greatest(max(e.part_ts), now()))
            FROM unnest(good) AS e;
-        SELECT count(*) FILTER (WHERE m.outcome = 'accepted'), count(*) FILTER (WHERE m.outcome = 'duplicate')
-          INTO accepted, duplicates
+        SELECT count(*) FILTER (WHERE m.outcome = 'accepted'), count(*) FILTER (WHERE m.outcome = 'duplicate'),
+               jsonb_agg(jsonb_build_object('index', m.ord, 'field', '', 'reason', 'is one part too many of its request') ORDER BY m.ord)
+                    FILTER (WHERE m.outcome = 'rejected')
+          INTO accepted, duplicates, beyond
           FROM ccproxy.merge_events(good) AS m;
+        IF beyond IS NOT NULL THEN
+            rejected := rejected + jsonb_array_length(beyond);
+            errors := jsonb_path_query_array(errors || beyond, '$[0 to 99]');
+        END IF;
     END IF;
 END
 $$;
@@ -61,7 +68,10 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     PERFORM ccproxy.ensure_partitions(coalesce((decoded.event).part_ts, now()), coalesce((decoded.event).part_ts, now()));
-    PERFORM ccproxy.merge_events(ARRAY[(decoded.event)::ccproxy.request_event]);
+    IF (SELECT m.outcome FROM ccproxy.merge_events(ARRAY[(decoded.event)::ccproxy.request_event]) AS m) = 'rejected' THEN
+        RAISE EXCEPTION 'request_id: is one part too many of its request'
+            USING ERRCODE = 'program_limit_exceeded';
+    END IF;
     RETURN NEW;
 END
 $$;

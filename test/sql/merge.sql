@@ -92,6 +92,17 @@ SELECT count(*) FROM ccproxy.ingest_batch;
 SELECT accepted FROM ccproxy.ingest(jsonb_build_object('kind', 'cost', 'request_id', 'r1', 'timestamp', :'d' || 'T10:00:00Z', 'reported_cost', 9));
 SELECT count(*), min(user_id), min(status_code), min(output_tokens), min(reported_cost) FROM ccproxy.request('r1');
 
+-- a request has at most 100 parts; the ones beyond harm nobody, and what is there stays known
+SELECT accepted, duplicates, rejected, jsonb_array_length(errors), errors -> 0 AS first FROM ccproxy.ingest((SELECT jsonb_agg(jsonb_build_object(
+    'kind', 'response', 'request_id', CASE WHEN i > 103 THEN 'beside it' ELSE 'very many' END, 'timestamp', :'d' || 'T10:00:00Z', 'input_tokens', least(i, 102)))
+    FROM generate_series(1, 104) AS i));
+SELECT accepted, duplicates, rejected FROM ccproxy.ingest(jsonb_build_array(
+    jsonb_build_object('kind', 'response', 'request_id', 'very many', 'timestamp', :'d' || 'T10:00:00Z', 'input_tokens', 100),
+    jsonb_build_object('kind', 'response', 'request_id', 'very many', 'timestamp', :'d' || 'T10:00:00Z', 'input_tokens', 101),
+    jsonb_build_object('kind', 'response', 'request_id', 'beside it', 'timestamp', :'d' || 'T10:00:00Z', 'input_tokens', 101)));
+SELECT input_tokens FROM ccproxy.request('very many');
+INSERT INTO ccproxy.requests (request_id, ts, input_tokens) VALUES ('very many', (:'d' || 'T10:00:00Z')::timestamptz, 5);
+
 SELECT * FROM ccproxy.merge_events('{}');
 SELECT * FROM ccproxy.merge_events(NULL);
 SELECT * FROM ccproxy.merge_events(ARRAY[ROW(1, 6, now(), NULL)::ccproxy.request_event]);

@@ -294,6 +294,14 @@ sub permutations
 }
 
 {
+	my @parts = map { { kind => 'response', request_id => 'very many', timestamp => time - $_, input_tokens => $_ } } 1 .. 105;
+	my $r = $gateway->post([ @parts, { request_id => 'beside it', input_tokens => 1 } ]);
+	is("$r->{status} $r->{json}{accepted} $r->{json}{duplicates} $r->{json}{rejected}", '200 101 0 5',
+		'a request has at most 100 parts; what stands beside them is stored');
+	is($r->{json}{errors}[0]{reason}, 'is one part too many of its request', 'and the answer says so');
+}
+
+{
 	$_->wait_ready for $gateway, $other;
 	my $dump = "$PostgreSQL::Test::Utils::tmp_check/dump.sql";
 	$node->command_ok([ 'pg_dump', '-f', $dump, 'metrics' ], 'a dump');
