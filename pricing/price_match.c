@@ -337,6 +337,7 @@ strip_suffix(const struct search *s, struct price_text *name)
 {
 	const char *e = name->p + name->len;
 	size_t		digits = 0;
+	size_t		date;
 	const char *at;
 
 	if (name->len > 4 && memcmp(e - 4, "[1m]", 4) == 0)
@@ -355,9 +356,9 @@ strip_suffix(const struct search *s, struct price_text *name)
 		name->len = (size_t) (at - name->p);
 		return true;
 	}
-	if (date_suffix(*name) > 0)
+	if ((date = date_suffix(*name)) > 0)
 	{
-		name->len -= date_suffix(*name);
+		name->len -= date;
 		return true;
 	}
 	while (digits < name->len && is_digit(e[-1 - (ptrdiff_t) digits]))
@@ -426,8 +427,8 @@ try_patterns(struct search *s, struct price_text whole, struct price_text bare)
 	}
 }
 
-/* Bedrock's ids are recognised before anything is cut off, so that a name like
- * global.anthropic.x-v1:0 is looked up whole among Bedrock's prices. */
+/* Is it one of Bedrock's ids? Then it is looked up whole among Bedrock's prices
+ * before anything is cut off: global.anthropic.x costs something else. */
 static bool
 is_bedrock(const struct search *s, struct price_text name)
 {
@@ -450,9 +451,12 @@ resolve_name(struct search *s, struct price_text name)
 	{
 		struct price_text stem = bare;
 
-		if (i == 0 && s->provider == 0 && is_bedrock(s, bare))
-			s->provider = provider_named(s, "aws");
 		try_name(s, bare, i == 0 ? PRICE_RULE_EXACT : PRICE_RULE_PREFIX_STRIPPED);
+		if (i == 0 && s->provider == 0 && !done(s) && is_bedrock(s, bare))
+		{
+			s->provider = provider_named(s, "aws");
+			try_name(s, bare, PRICE_RULE_EXACT);
+		}
 		for (int j = 0; j < MAX_SUFFIXES && !done(s) && strip_suffix(s, &stem); j++)
 			try_name(s, stem, PRICE_RULE_SUFFIX_STRIPPED);
 		if (done(s) || !strip_prefix(s, &bare))
