@@ -83,27 +83,43 @@ column_type(int column)
 	}
 }
 
+/* A column by name and base type; false, with a warning, when there is none such. */
+static bool
+find_column(Relation rel, const char *name, Oid type, AttrNumber *attnum)
+{
+	*attnum = get_attnum(RelationGetRelid(rel), name);
+	if (*attnum > 0 && getBaseType(TupleDescAttr(RelationGetDescr(rel), *attnum - 1)->atttypid) == type)
+		return true;
+	ereport(WARNING,
+			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+			 errmsg("table \"%s\" is not used for pricing: its column \"%s\" is missing or of another type",
+					RelationGetRelationName(rel), name)));
+	return false;
+}
+
 /* Where each column is; false when the table is not as we made it. */
 static bool
 find_columns(Relation rel, AttrNumber attnums[PRICE_COLUMNS])
 {
 	for (int i = 0; i < PRICE_COLUMNS; i++)
-	{
-		Oid			type;
-
-		attnums[i] = get_attnum(RelationGetRelid(rel), column_names[i]);
-		type = attnums[i] == InvalidAttrNumber ? InvalidOid :
-			getBaseType(TupleDescAttr(RelationGetDescr(rel), attnums[i] - 1)->atttypid);
-		if (type != column_type(i))
-		{
-			ereport(WARNING,
-					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-					 errmsg("prices of users are not used: column \"%s\" of table \"%s\" is missing or of another type",
-							column_names[i], RelationGetRelationName(rel))));
+		if (!find_column(rel, column_names[i], column_type(i), &attnums[i]))
 			return false;
-		}
-	}
 	return true;
+}
+
+/* The table, or NULL, with a warning, when something else has its name. */
+static Relation
+open_table(Oid oid)
+{
+	Relation	rel = table_open(oid, AccessShareLock);
+
+	if (rel->rd_rel->relkind == RELKIND_RELATION)
+		return rel;
+	ereport(WARNING,
+			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+			 errmsg("relation \"%s\" is not used for pricing: it is no table", RelationGetRelationName(rel))));
+	table_close(rel, AccessShareLock);
+	return NULL;
 }
 
 /* A text of the table, in this context, in lower case where it is a name. */
@@ -225,10 +241,12 @@ read_row(const Datum *v, const bool *null, struct price_row *row)
 static void
 read_prices(Oid table, struct pricing_user_rows *user)
 {
-	Relation	rel = table_open(table, AccessShareLock);
+	Relation	rel = open_table(table);
 	AttrNumber	attnums[PRICE_COLUMNS];
 	size_t		room = 0;
 
+	if (rel == NULL)
+		return;
 	if (find_columns(rel, attnums))
 	{
 		SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
@@ -263,12 +281,14 @@ read_prices(Oid table, struct pricing_user_rows *user)
 static void
 read_closings(Oid table, struct pricing_user_rows *user)
 {
-	Relation	rel = table_open(table, AccessShareLock);
-	AttrNumber	id = get_attnum(table, "price_id");
-	AttrNumber	to = get_attnum(table, "effective_to");
+	Relation	rel = open_table(table);
+	AttrNumber	id;
+	AttrNumber	to;
 	size_t		room = 0;
 
-	if (id != InvalidAttrNumber && to != InvalidAttrNumber)
+	if (rel == NULL)
+		return;
+	if (find_column(rel, "price_id", INT4OID, &id) && find_column(rel, "effective_to", TIMESTAMPTZOID, &to))
 	{
 		SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
 		HeapTuple	tuple;

@@ -148,6 +148,9 @@ BEGIN
         FOR EACH STATEMENT EXECUTE FUNCTION ccproxy._price_changed();
     CREATE OR REPLACE TRIGGER price_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON ccproxy.price_closing
         FOR EACH STATEMENT EXECUTE FUNCTION ccproxy._price_changed();
+    -- on a logical subscriber, too, where other triggers rest
+    ALTER TABLE ccproxy.price ENABLE ALWAYS TRIGGER price_changed;
+    ALTER TABLE ccproxy.price_closing ENABLE ALWAYS TRIGGER price_changed;
     CREATE OR REPLACE TRIGGER price_guard BEFORE UPDATE OR DELETE ON ccproxy.price
         FOR EACH ROW EXECUTE FUNCTION ccproxy._price_guard();
     IF to_regclass('ccproxy.request_log') IS NOT NULL THEN

@@ -224,6 +224,13 @@ function applyRule(rule, row) {
 const keyOf = (row) => KEY.map((c) => row[c] ?? '').join('|');
 const ratesOf = (row) => [...RATE_COLUMNS.map((c) => row[c] ?? ''), row.multipliers ?? ''].join('|');
 
+// ids.csv remembers what each id was given to; a test holds prices.csv to it.
+function keepIds(rows) {
+  const known = fs.existsSync(file('ids.csv')) ? readCsv('ids.csv') : [];
+  const ids = new Set(known.map((r) => r.id));
+  writeCsv('ids.csv', ['id', ...KEY], [...known, ...rows.filter((r) => !ids.has(r.id))]);
+}
+
 function merge(today) {
   const have = readCsv('prices.csv');
   const { rows, aliases, skipped } = wanted();
@@ -252,6 +259,7 @@ function merge(today) {
   }
   report.unknown = have.length - rows.length;
   writeCsv('prices.csv', COLUMNS, have.sort((a, b) => a.id - b.id));
+  keepIds(have);
   writeCsv('aliases.csv', ['provider', 'alias', 'model'], aliases.sort((a, b) => (`${a.provider} ${a.alias}` < `${b.provider} ${b.alias}` ? -1 : 1)));
   console.log(report);
   for (const s of skipped) console.log('skipped', s);

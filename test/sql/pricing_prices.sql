@@ -118,6 +118,16 @@ SELECT (ccproxy.cost('gpt-3.5-turbo', 1000000)).total_cost, ccproxy.price_catalo
 SELECT ccproxy._create_pricing_tables();
 SELECT ccproxy.set_price('gpt-3.5-turbo', 7, 7) AS again;
 SELECT (ccproxy.cost('gpt-3.5-turbo', 1000000)).total_cost;
+
+-- something else under the tables' names is left alone
+DROP TABLE ccproxy.price, ccproxy.price_closing;
+SET client_min_messages = notice;
+CREATE VIEW ccproxy.price AS SELECT 1 AS price_id;
+SELECT ccproxy.total_cost('gpt-3.5-turbo', 1000000);
+DROP VIEW ccproxy.price;
+CREATE TABLE ccproxy.price (price_id text, model text);
+CREATE TABLE ccproxy.price_closing (price_id bigint, effective_to timestamptz);
+SELECT ccproxy.total_cost('gpt-3.5-turbo', 1000000);
 DROP EXTENSION ccproxy_metrics CASCADE;
 
 \c :before

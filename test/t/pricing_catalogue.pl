@@ -40,6 +40,19 @@ for my $line (split /\n/, slurp('catalogue/aliases.csv'))
 	$name{"$provider $alias"} //= "$provider $model";
 }
 
+# ---- ids are for ever: stored requests name them
+
+my %row = map { $_->{id} => $_ } map { @$_ } values %rows;
+my @ids = split /\n/, slurp('catalogue/ids.csv');
+my @key = split /,/, shift @ids;
+my @moved = grep {
+	my @f = split /,/, $_, -1;
+	my $r = $row{ $f[0] };
+	!$r || join(',', map { $r->{$_} } @key) ne $_
+} @ids;
+is(join("\n", @moved), '', 'every id ever given still means the price it was given to (catalogue/ids.csv)');
+is(scalar(@ids), scalar(@lines), 'and every price is in that list');
+
 # ---- what genai-prices says, price by price
 
 my %ours = ('x-ai' => 'xai', voyageai => 'voyage');
