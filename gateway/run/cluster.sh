@@ -133,6 +133,7 @@ cluster_start() {
 	pg_port=$port
 	cluster_configure "$port"
 	forget_dead_postmaster
+	rotate_log "$log"
 	started_cluster=1
 	start=$SECONDS
 	as_owner "$pg_bin/pg_ctl" start -s -W -D "$state/pg/data" -l "$log" </dev/null >/dev/null 2>&1

@@ -6,6 +6,13 @@
 GATEWAY_READY_SECONDS=60
 GATEWAY_DRAIN_SECONDS=40	# its own shutdown deadline, and some
 
+LOG_KEEP_BYTES=$((10 * 1024 * 1024))
+
+# A log that has grown gives way to a new one; one old one is kept.
+rotate_log() {
+	[ ! -f "$1" ] || [ "$(stat -c %s "$1")" -lt "$LOG_KEEP_BYTES" ] || mv -f "$1" "$1.1"
+}
+
 process_stamp() {
 	local rest
 	rest=$(sed 's/^.*) //' "/proc/$1/stat" 2>/dev/null) || return 1
