@@ -50,6 +50,50 @@ find_route(const struct gateway *g, const char *path, const char **rest)
 	return NULL;
 }
 
+/* How often the headers came that say where the message ends and whom it is for. */
+struct framing
+{
+	int			lengths;
+	int			encodings;
+	int			hosts;
+	bool		chunked;		/* the only encoding there is */
+};
+
+static enum MHD_Result
+count_header(void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+	struct framing *f = cls;
+
+	(void) kind;
+	if (strcasecmp(name, "Content-Length") == 0)
+		f->lengths++;
+	else if (strcasecmp(name, "Transfer-Encoding") == 0)
+	{
+		f->encodings++;
+		f->chunked = value && strcasecmp(value, "chunked") == 0;
+	}
+	else if (strcasecmp(name, "Host") == 0)
+		f->hosts++;
+	return MHD_YES;
+}
+
+/*
+ * libmicrohttpd takes the first of contradicting headers; a proxy in front may
+ * take another, and then the two disagree on where the next request begins.
+ */
+static void
+check_framing(struct request *r)
+{
+	struct framing f = {0};
+
+	MHD_get_connection_values(r->mhd, MHD_HEADER_KIND, count_header, &f);
+	if (f.hosts <= 1 && f.lengths + f.encodings <= 1 && (f.encodings == 0 || f.chunked))
+		return;
+	r->answer.close = true;
+	request_error(r, MHD_HTTP_BAD_REQUEST,
+				  "Host, and Content-Length or Transfer-Encoding: chunked, may each be given once.");
+}
+
 static void
 check_host(struct request *r)
 {
@@ -135,6 +179,9 @@ admit(struct request *r, const char *method, uint64_t length)
 	struct query_error error;
 
 	request_identify(r);
+	check_framing(r);
+	if (r->answer.set)
+		return;
 	switch (target_parse(&r->arena, r->target.path, &r->target, &error))
 	{
 		case QUERY_OK:

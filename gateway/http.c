@@ -129,7 +129,7 @@ start(struct request *r, const char *method)
 
 	r->started = true;
 	admit(r, method, length);
-	if (r->answer.set && (chunked || length > REFUSED_BODY_BYTES || request_header(r, "Expect")))
+	if (r->answer.set && (r->answer.close || chunked || length > REFUSED_BODY_BYTES || request_header(r, "Expect")))
 	{
 		r->answer.close = true;
 		return send_answer(r);

@@ -195,6 +195,13 @@ is($gateway->get('/metrics/static/../settings.c')->{status}, 404, 'nothing else 
 
 # who asks
 like(raw($gateway, "GET /livez HTTP/1.1\r\nHost: evil.example\r\n\r\n", qr/\}/), qr{^HTTP/1.1 403 }, 'a foreign Host');
+for ([ 'two Hosts', "Host: evil.example" ], [ 'two lengths', "Content-Length: 2\r\nContent-Length: 2" ],
+	[ 'a length beside chunks', "Content-Length: 2\r\nTransfer-Encoding: chunked" ], [ 'an unknown encoding', "Transfer-Encoding: gzip" ])
+{
+	my $got = raw($gateway, "POST /metrics/api/events HTTP/1.1\r\nHost: localhost\r\n$_->[1]\r\n\r\n[]", qr/\}/);
+	like($got, qr{^HTTP/1.1 400 .*may each be given once}s, "$_->[0]: refused");
+	like($got, qr/\r\nConnection: close\r\n/, 'and the connection ends');
+}
 is($gateway->post(event(), origin => 'http://evil.example')->{status}, 403, 'a foreign Origin');
 is($gateway->post(event(), origin => "http://127.0.0.1:$gateway->{port}")->{status}, 200, 'its own Origin');
 
