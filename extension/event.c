@@ -431,6 +431,10 @@ read_key(Decoder *d, Event *event, const JsonbValue *key, const JsonbValue *v)
 	{
 		char	   *name = pnstrdup(key->val.string.val, Min(key->val.string.len, NAMEDATALEN));
 
+		/* a warning the client's encoding cannot say would be an error */
+		for (char *c = name; *c; c++)
+			if (*c < ' ' || *c > '~')
+				*c = '?';
 		appendStringInfo(&d->unknown, "%s\"%s\"", d->nunknown ? ", " : "", name);
 		d->nunknown++;
 	}

@@ -70,6 +70,10 @@ SELECT * FROM ccproxy.ingest(NULL);
 -- null is absent, '' is absent, derived columns are ignored, others are named
 SELECT accepted, rejected FROM ccproxy.ingest(jsonb_build_object('request_id', 'nulls', 'timestamp', :'t', 'model', NULL, 'user_id', '',
     'total_tokens', 5, 'state', 'failed', 'price_id', 3, 'input_cost', 7, 'inputtokens', 4));
+-- whatever its name and the client's encoding
+SET client_encoding = 'LATIN1';
+SELECT accepted FROM ccproxy.ingest(jsonb_build_object(repeat('a', 63) || U&'\00e9', 1, U&'\4e2d' || E'\n', 2));
+RESET client_encoding;
 SELECT model, user_id, total_tokens, state, price_id, total_cost FROM ccproxy.requests WHERE request_id = 'nulls';
 -- free text is cut between characters, never refused
 SELECT accepted FROM ccproxy.ingest(jsonb_build_object('request_id', 'long', 'timestamp', :'t', 'error_message', 'x' || repeat('ü', 5000), 'user_agent', repeat('u', 2000), 'path', repeat('p', 3000)));
