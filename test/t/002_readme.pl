@@ -23,7 +23,8 @@ missing('routes', map { /\.path = "([^"]+)"/ && $1 !~ m{/static/} ? $1 =~ s{/$}{
 missing('filters', slurp_file('gateway/query.c') =~ /filters\[\] = \{(.*?)\}/s ? $1 =~ /"(\w+)"/g : ());
 missing('public functions', do {
 	my %seen;
-	grep { !/^_|^sketch_|_insert$|^decode_|_pico$|^usd$|^price_|_lines$/ && !$seen{$_}++ }
+	# not what only types, aggregates, views and gateways call
+	grep { !/^_|^sketch_|_(?:in|out|recv|send|eq|ne|add|combine|combine_groups|final|insert|pico|lines)$|^decode_|^usd$|^price_/ && !$seen{$_}++ }
 		map { slurp_file($_) =~ /CREATE (?:OR REPLACE )?(?:FUNCTION|PROCEDURE|AGGREGATE|VIEW) ccproxy\.(\w+)/g } glob('sql/*.sql') });
 missing('columns of requests', slurp_file('sql/10_types.sql') =~ /CREATE TYPE ccproxy\.request_record AS \((.*?)\);/s ? $1 =~ /^\s*(\w+)\s+\w/mg : ());
 missing('columns of stats', slurp_file('sql/60_stats.sql') =~ /RETURNS TABLE \((.*?)\)\n/s ? $1 =~ /^\s*(\w+)\s+\w/mg : ());
