@@ -193,26 +193,34 @@ price_arguments(FunctionCallInfo fcinfo, struct price_cost *cost)
 	return status == PRICE_PRICED;
 }
 
+/* A cost as ccproxy.request_cost; all NULL when there is none. */
 Datum
-ccproxy_cost(PG_FUNCTION_ARGS)
+pricing_cost_datum(FunctionCallInfo fcinfo, const struct price_cost *cost)
 {
-	struct price_cost cost;
 	TupleDesc	tupdesc = result_descriptor(fcinfo);
 	Datum		values[7] = {0};
 	bool		nulls[7] = {true, true, true, true, true, true, true};
 
-	if (price_arguments(fcinfo, &cost))
+	if (cost != NULL)
 	{
-		values[0] = pricing_usd(cost.input_pico);
-		values[1] = pricing_usd(cost.cache_read_pico);
-		values[2] = pricing_usd(cost.cache_write_pico);
-		values[3] = pricing_usd(cost.output_pico);
-		values[4] = pricing_usd(cost.tool_pico);
-		values[5] = pricing_usd(cost.total_pico);
-		values[6] = Int32GetDatum(cost.price_id);
+		values[0] = pricing_usd(cost->input_pico);
+		values[1] = pricing_usd(cost->cache_read_pico);
+		values[2] = pricing_usd(cost->cache_write_pico);
+		values[3] = pricing_usd(cost->output_pico);
+		values[4] = pricing_usd(cost->tool_pico);
+		values[5] = pricing_usd(cost->total_pico);
+		values[6] = Int32GetDatum(cost->price_id);
 		memset(nulls, 0, sizeof(nulls));
 	}
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls)));
+	return HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls));
+}
+
+Datum
+ccproxy_cost(PG_FUNCTION_ARGS)
+{
+	struct price_cost cost;
+
+	PG_RETURN_DATUM(pricing_cost_datum(fcinfo, price_arguments(fcinfo, &cost) ? &cost : NULL));
 }
 
 Datum

@@ -47,6 +47,7 @@ extern int64 pricing_time_us(TimestampTz at);
 extern TimestampTz pricing_timestamp(int64 us);
 extern Datum pricing_usd(int64 pico);
 extern void pricing_report(enum price_status status);
+extern Datum pricing_cost_datum(FunctionCallInfo fcinfo, const struct price_cost *cost);
 
 /* A text argument where it lies, or absent. */
 static inline struct price_text

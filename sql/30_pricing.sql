@@ -28,7 +28,7 @@ CREATE FUNCTION ccproxy.cost(
 ) RETURNS ccproxy.request_cost
 AS 'MODULE_PATHNAME', 'ccproxy_cost'
 LANGUAGE C STABLE PARALLEL SAFE COST 2;
-COMMENT ON FUNCTION ccproxy.cost IS
+COMMENT ON FUNCTION ccproxy.cost(text, bigint, bigint, bigint, bigint, bigint, text, text, timestamptz, bigint, bigint, bigint) IS
 'Cost of a request in USD, by parts. Token counts are disjoint: input_tokens excludes cached ones, cache_write_tokens are the 5-minute writes only; reasoning_tokens are part of output_tokens. service_tier may carry modifiers: batch+us. All NULL when no price of the model is known for that time; an error for negative or impossible counts. See ccproxy.explain_cost().';
 
 CREATE FUNCTION ccproxy.total_cost(

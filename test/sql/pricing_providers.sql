@@ -5,12 +5,10 @@ CREATE DATABASE regression_providers;
 CREATE EXTENSION ccproxy_metrics;
 SET timezone = 'UTC';
 
--- what a usage object costs; for this file only
+-- the total, at a fixed time; for this file only
 CREATE FUNCTION usage_cost(usage jsonb, convention text, model text, provider text DEFAULT NULL, tier text DEFAULT NULL, at timestamptz DEFAULT '2026-01-15 12:00+00')
 RETURNS numeric LANGUAGE sql AS $$
-    SELECT trim_scale(ccproxy.total_cost(model, u.input_tokens, u.output_tokens, u.cache_read_tokens, u.cache_write_tokens,
-        u.cache_write_1h_tokens, provider, tier, at, u.reasoning_tokens, u.web_searches))
-    FROM ccproxy.usage_tokens(usage, convention) u
+    SELECT trim_scale((ccproxy.price_usage(usage, convention, model, provider, tier, at)).total_cost)
 $$;
 
 -- Anthropic: cached tokens beside the input, two lifetimes of cache writes, searches per call
@@ -38,6 +36,13 @@ SELECT usage_cost('{"prompt_tokens": 271999}', 'openai', 'gpt-5.4', at => '2026-
 -- Google: thoughts beside the candidates, cached tokens inside the prompt, a higher price above 200,000
 SELECT usage_cost('{"promptTokenCount": 250000, "cachedContentTokenCount": 200000, "candidatesTokenCount": 1000, "thoughtsTokenCount": 4000}', 'gemini', 'models/gemini-2.5-pro') AS google,
        usage_cost('{"promptTokenCount": 1000, "candidatesTokenCount": 10}', 'gemini', 'publishers/google/models/gemini-2.0-flash-001', 'vertex_ai') AS vertex;
+
+-- audio has rates of its own, cached or not
+SELECT c.input_cost, c.cache_read_cost, c.output_cost, c.total_cost FROM ccproxy.price_usage('{"promptTokenCount": 1000, "cachedContentTokenCount": 200,
+    "candidatesTokenCount": 10, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 400}, {"modality": "AUDIO", "tokenCount": 600}],
+    "cacheTokensDetails": [{"modality": "AUDIO", "tokenCount": 100}]}', 'gemini', 'gemini-2.5-flash', at => '2026-01-15') c;
+SELECT c IS NULL AS unknown FROM ccproxy.price_usage('{"prompt_tokens": 1}', 'openai', 'gpt-99') c;
+SELECT c IS NULL AS no_usage FROM ccproxy.price_usage(NULL, 'openai', 'gpt-4') c;
 
 -- Mistral: plain; batches are half
 SELECT usage_cost('{"prompt_tokens": 1000000, "completion_tokens": 100000}', 'openai', 'mistral-large-2411', tier => 'batch') AS mistral;
