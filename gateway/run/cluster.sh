@@ -155,9 +155,14 @@ cluster_stop() {
 		die "PostgreSQL did not stop (log: $state/log/postgresql.log)"
 	# its pid file goes a moment before the process does
 	for ((tries = 0; tries < 50; tries++)); do
-		process_stamp "$pid" >/dev/null || return 0
+		process_stamp "$pid" >/dev/null || break
 		sleep 0.1
 	done
+	# a socket's folder outside of ours is not left behind
+	case $(socket_dir 2>/dev/null) in
+	/tmp/ccproxy-*) as_owner rmdir "$(socket_dir 2>/dev/null)" 2>/dev/null ;;
+	esac
+	return 0
 }
 
 # psql_as ROLE DATABASE [ARGUMENT...]: over the socket, as the owner's OS user.
