@@ -60,7 +60,7 @@ cluster_init() {
 	as_owner rm -rf "$new"
 	say "making a PostgreSQL $pg_major cluster in $state/pg/data"
 	as_owner "$pg_bin/initdb" -D "$new" -U postgres -E UTF8 --locale="$locale" --data-checksums \
-		--auth-local=peer --auth-host=scram-sha-256 > "$state/log/initdb.log" 2>&1 </dev/null ||
+		--auth-local=peer --auth-host=scram-sha-256 2>&1 </dev/null | as_owner tee "$state/log/initdb.log" >/dev/null ||
 		{ tail -n 5 "$state/log/initdb.log" >&2; die "initdb failed (log: $state/log/initdb.log)"; }
 	{
 		printf 'local all all peer map=ccproxy\n'
@@ -129,7 +129,7 @@ cluster_start() {
 		[ $tries -lt $PG_PORTS ] || die "no free port for PostgreSQL from $PG_FIRST_PORT on"
 		port=$((PG_FIRST_PORT + tries))
 	done
-	printf '%s\n' "$port" > "$state/pg_port" && chown "$invoker:" "$state/pg_port"
+	printf '%s\n' "$port" > "$state/pg_port" && chown -h "$invoker:" "$state/pg_port"
 	pg_port=$port
 	cluster_configure "$port"
 	forget_dead_postmaster

@@ -34,12 +34,13 @@ show_progress() {
 }
 
 # long_step LABEL LOGFILE COMMAND...: runs it, output to the log, progress on
-# the terminal; when it fails, the end of the log.
+# the terminal; when it fails, the end of the log. The log is written by
+# $log_user, when that is set: root opens no file in a folder of somebody else's.
 long_step() {
 	local label=$1 log=$2 rc
 	shift 2
 	rm -f "$log"
-	"$@" </dev/null 2>&1 | tee "$log" | show_progress "$label"
+	"$@" </dev/null 2>&1 | as_user "${log_user:-$(id -un)}" tee "$log" | show_progress "$label"
 	rc=${PIPESTATUS[0]}
 	if [ "$rc" -ne 0 ]; then
 		tail -n 20 "$log" | cut -c1-200 | sed 's/^/    /' >&2
