@@ -10,12 +10,13 @@
 #include "gateway/arena.h"
 #include "gateway/log.h"
 #include "gateway/selfmetrics.h"
+#include "gateway/text.h"
 #include "gateway/timestamp.h"
 
-#define SQL_BYTES			8192
 #define COPY_CHUNK_BYTES	((size_t) 128 * 1024)
 #define REASON_BYTES		320
 #define US_PER_SECOND		INT64_C(1000000)
+#define US_PER_MINUTE		INT64_C(60000000)
 
 /* One transaction on its way. */
 struct attempt
@@ -37,30 +38,52 @@ unit_item(const struct attempt *a, size_t i)
 	return &a->b->items[a->unit->first + i];
 }
 
+/*
+ * Marks the minutes of the rows that are copied straight, so that the rollups
+ * follow: as runs of minutes since the epoch. The items are sorted by time.
+ */
+static void
+put_marks(const struct attempt *a, struct text *sql)
+{
+	int64_t		first = unit_item(a, 0)->event->ts_us / US_PER_MINUTE;
+	int64_t		last = first;
+
+	text_puts(sql, "INSERT INTO ccproxy.dirty_minute(minute)"
+			  "SELECT pg_catalog.to_timestamp(m OPERATOR(pg_catalog.*) 60)FROM(VALUES");
+	for (size_t i = 1; i <= a->ndirect; i++)
+	{
+		int64_t		minute = i < a->ndirect ? unit_item(a, i)->event->ts_us / US_PER_MINUTE : last + 2;
+
+		if (minute > last + 1)
+		{
+			text_printf(sql, "(%lld,%lld)%s", (long long) first, (long long) last, i < a->ndirect ? "," : "");
+			first = minute;
+		}
+		last = minute;
+	}
+	text_puts(sql, ")AS run(a,b),pg_catalog.generate_series(a,b)AS m;");
+}
+
 /* The whole transaction as one query string. */
-static bool
-build_sql(const struct attempt *a, char sql[SQL_BYTES])
+static void
+build_sql(const struct attempt *a, struct text *sql)
 {
 	const char *columns = copy_column_list();
-	char	   *p = sql;
-	char	   *end = sql + SQL_BYTES;
 
 	/* SET LOCAL: neither a pooler nor a role's setting can get between */
-	p += snprintf(p, (size_t) (end - p),
-				  "BEGIN;SET LOCAL synchronous_commit=on;"
-				  "INSERT INTO ccproxy.ingest_batch(batch_id)VALUES('%s');", a->unit->id);
+	text_printf(sql, "BEGIN;SET LOCAL synchronous_commit=on;"
+				"INSERT INTO ccproxy.ingest_batch(batch_id)VALUES('%s');", a->unit->id);
 	if (a->ndirect > 0)
-		p += snprintf(p, (size_t) (end - p),
-					  "COPY ccproxy.request_log(%s)FROM STDIN(FORMAT binary);", columns);
-	if (a->ndirect < a->unit->count && p < end)
-		p += snprintf(p, (size_t) (end - p),
-					  "COPY pg_temp.ccproxy_staging(ord,kind,part_ts,%s)FROM STDIN(FORMAT binary);"
-					  "SELECT ord,outcome FROM ccproxy.merge_events(ARRAY("
-					  "SELECT ROW(ord,kind,part_ts,ROW(%s)::ccproxy.request_metric)::ccproxy.request_event "
-					  "FROM pg_temp.ccproxy_staging ORDER BY ord));", columns, columns);
-	if (p < end)
-		p += snprintf(p, (size_t) (end - p), "COMMIT");
-	return p < end;
+	{
+		text_printf(sql, "COPY ccproxy.request_log(%s)FROM STDIN(FORMAT binary);", columns);
+		put_marks(a, sql);
+	}
+	if (a->ndirect < a->unit->count)
+		text_printf(sql, "COPY pg_temp.ccproxy_staging(ord,kind,part_ts,%s)FROM STDIN(FORMAT binary);"
+					"SELECT ord,outcome FROM ccproxy.merge_events(ARRAY("
+					"SELECT ROW(ord,kind,part_ts,ROW(%s)::ccproxy.request_metric)::ccproxy.request_event "
+					"FROM pg_temp.ccproxy_staging ORDER BY ord));", columns, columns);
+	text_puts(sql, "COMMIT");
 }
 
 /* Sends the rows of one COPY, a chunk at a time. False when the session is gone. */
@@ -186,9 +209,10 @@ static enum pgerror_class
 try_unit(struct attempt *a)
 {
 	struct pgsession *s = &a->c->session;
-	char		sql[SQL_BYTES];
+	struct text sql;
 	PGresult   *result;
 	bool		gone = false;
+	bool		sent;
 
 	a->ndirect = 0;
 	if (!a->unit->staged)
@@ -200,12 +224,17 @@ try_unit(struct attempt *a)
 	if (a->ndirect < a->unit->count)
 		metric_add(METRIC_STORE_BATCHES_STAGED, 1);
 
-	if (!build_sql(a, sql))
+	text_init(&sql);
+	build_sql(a, &sql);
+	if (sql.failed)
 	{
-		snprintf(a->failure->message, sizeof(a->failure->message), "a statement is too long");
+		text_free(&sql);
+		snprintf(a->failure->message, sizeof(a->failure->message), "out of memory");
 		return a->failure->class = PGERROR_TRANSIENT;
 	}
-	if (!PQsendQuery(s->conn, sql) || !pgsession_flush(s, a->deadline_us))
+	sent = PQsendQuery(s->conn, sql.data);
+	text_free(&sql);
+	if (!sent || !pgsession_flush(s, a->deadline_us))
 		return lost(a);
 	while ((result = pgsession_next_result(s, a->deadline_us, &gone)) != NULL)
 	{

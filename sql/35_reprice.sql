@@ -19,6 +19,7 @@ BEGIN
           AND (NOT only_unpriced OR l.price_id IS NULL)
         ORDER BY l.ts, l.request_id
         LIMIT batch_rows
+        FOR UPDATE -- a part merged meanwhile would bring other tokens
     ), priced AS (
         SELECT b.ts, b.request_id, c.*
         FROM batch b, LATERAL ccproxy.cost_pico(b.model, b.model_version, b.provider, b.service_tier, b.ts, b.input_tokens,
@@ -31,7 +32,9 @@ BEGIN
         WHERE l.ts = p.ts AND l.request_id = p.request_id
           AND (l.input_cost, l.cache_read_cost, l.cache_write_cost, l.output_cost, l.tool_cost, l.price_id)
               IS DISTINCT FROM (p.input_cost, p.cache_read_cost, p.cache_write_cost, p.output_cost, p.tool_cost, p.price_id)
-        RETURNING 1
+        RETURNING l.ts
+    ), marked AS (
+        INSERT INTO ccproxy.dirty_minute (minute) SELECT DISTINCT ccproxy._bucket('m', u.ts) FROM updated u
     )
     SELECT count(*), (SELECT count(*) FROM updated),
            max(b.ts), (array_agg(b.request_id ORDER BY b.ts DESC, b.request_id DESC))[1]

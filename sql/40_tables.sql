@@ -41,7 +41,12 @@ BEGIN
         retention        interval NOT NULL DEFAULT interval '90 days',
         partitions_ahead integer NOT NULL DEFAULT 7 CHECK (partitions_ahead BETWEEN 1 AND 366),
         part_window      interval NOT NULL DEFAULT interval '24 hours' CHECK (part_window >= interval '1 minute'),
-        hash_secret      bytea NOT NULL CHECK (length(hash_secret) BETWEEN 16 AND 64)
+        minute_retention interval NOT NULL DEFAULT interval '35 days',
+        quarter_retention interval NOT NULL DEFAULT interval '400 days',
+        user_hour_retention interval NOT NULL DEFAULT interval '400 days',
+        hash_secret      bytea NOT NULL CHECK (length(hash_secret) BETWEEN 16 AND 64),
+        -- finer detail does not outlive coarser
+        CONSTRAINT configuration_retention_order CHECK (minute_retention <= quarter_retention)
     );
     COMMENT ON TABLE ccproxy.configuration IS
     'One row: how long raw rows are kept, how many daily partitions are made ahead, how long parts of a request may arrive, and the secret of the API key hashes.';
@@ -98,7 +103,10 @@ BEGIN
     'Ids of committed gateway batches, trimmed by maintain() after a day.';
 
     PERFORM ccproxy._create_pricing_tables();
+    PERFORM ccproxy._create_rollup_tables();
+    PERFORM ccproxy._create_job_table();
     PERFORM ccproxy._create_views();
+    PERFORM ccproxy._create_health_view();
     PERFORM ccproxy.ensure_partitions(now() - interval '1 day',
         now() + (SELECT make_interval(days => c.partitions_ahead) FROM ccproxy.configuration c));
 END
@@ -131,10 +139,11 @@ BEGIN
     END IF;
     -- Events are judged when they are accepted; one that waited in a spool may
     -- be a little older than the retention by the time it lands.
-    SELECT ((now() - c.retention - interval '31 days') AT TIME ZONE 'UTC')::date,
+    -- What has been dropped is not made again: its rows live on in the rollups.
+    SELECT (greatest(now() - c.retention - interval '31 days', s.raw_from) AT TIME ZONE 'UTC')::date,
            ((now() + make_interval(days => c.partitions_ahead + 1)) AT TIME ZONE 'UTC')::date
       INTO oldest, newest
-      FROM ccproxy.configuration c;
+      FROM ccproxy.configuration c, ccproxy.rollup_state s;
     IF first_day < oldest OR last_day > newest THEN
         RAISE EXCEPTION 'no partition for %: outside the retention window',
             to_char(CASE WHEN first_day < oldest THEN first_day ELSE last_day END, 'YYYY-MM-DD')
@@ -173,9 +182,10 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    SELECT e.extversion, c.retention, c.hash_secret, ccproxy.price_catalogue_version()
+    SELECT e.extversion, CASE WHEN s.raw_from > now() - c.retention THEN now() - s.raw_from ELSE c.retention END,
+           c.hash_secret, ccproxy.price_catalogue_version()
       INTO extension_version, retention, hash_secret, catalogue_version
-      FROM ccproxy.configuration c, pg_extension e
+      FROM ccproxy.configuration c, ccproxy.rollup_state s, pg_extension e
      WHERE e.extname = 'ccproxy_metrics';
 END
 $$;

@@ -135,6 +135,8 @@ BEGIN
          ORDER BY g.event_ts, g.request_id
         ON CONFLICT (ts, request_id) DO NOTHING
         RETURNING ts, request_id
+    ), marked AS (
+        INSERT INTO ccproxy.dirty_minute (minute) SELECT DISTINCT ccproxy._bucket('m', i.ts) FROM inserted i
     )
     SELECT array_agg(g.given_ord) INTO stored
       FROM given g JOIN inserted i ON i.ts = g.event_ts AND i.request_id = g.request_id;
@@ -223,14 +225,17 @@ BEGIN
             UPDATE ccproxy.request_key k SET ts = (f.metric).ts
               FROM fold f
              WHERE k.request_id = f.request_id AND k.ts <> (f.metric).ts
+        ), gone AS (
+            DELETE FROM ccproxy.request_log l
+             USING fold f, ccproxy.request_part p
+             WHERE p.request_id = f.request_id
+               AND l.request_id = f.request_id
+               AND l.ts IN (f.old_ts, p.part_ts)
+               AND l.ts <> (f.metric).ts
+               AND (l.parts IS NOT NULL OR (p.kind = 6 AND p.part_ts = l.ts))
+            RETURNING l.ts
         )
-        DELETE FROM ccproxy.request_log l
-         USING fold f, ccproxy.request_part p
-         WHERE p.request_id = f.request_id
-           AND l.request_id = f.request_id
-           AND l.ts IN (f.old_ts, p.part_ts)
-           AND l.ts <> (f.metric).ts
-           AND (l.parts IS NOT NULL OR (p.kind = 6 AND p.part_ts = l.ts));
+        INSERT INTO ccproxy.dirty_minute (minute) SELECT DISTINCT ccproxy._bucket('m', g.ts) FROM gone g;
 
         WITH written AS (
             INSERT INTO ccproxy.request_log AS l
@@ -253,7 +258,9 @@ BEGIN
              WHERE l.parts IS NOT NULL
                 OR EXISTS (SELECT FROM ccproxy.request_part p
                             WHERE p.request_id = l.request_id AND p.kind = 6 AND p.part_ts = l.ts)
-            RETURNING l.request_id
+            RETURNING l.request_id, l.ts
+        ), marked AS (
+            INSERT INTO ccproxy.dirty_minute (minute) SELECT DISTINCT ccproxy._bucket('m', w.ts) FROM written w
         )
         SELECT array_agg(t) INTO touched FROM unnest(touched) AS t
          WHERE t NOT IN (SELECT w.request_id FROM written w);

@@ -6,6 +6,15 @@ AS 'MODULE_PATHNAME', 'ccproxy_decode_events' LANGUAGE C VOLATILE STRICT;
 COMMENT ON FUNCTION ccproxy.decode_events(jsonb, bytea, timestamptz, timestamptz) IS
 'Validates events (one object or an array): for each, by position from 0, either the event or the field and reason it was refused for. Keys are the columns of ccproxy.requests, timestamp for ts, optional kind, api_key or authorization. API keys leave as keyed hashes. Events older than oldest are refused; more than 5 minutes after received they get received as their time. id_made: the event had no request_id and was given one.';
 
+-- Events before this are refused: older than the retention, or of a time whose
+-- raw rows have been dropped.
+CREATE FUNCTION ccproxy._oldest_event() RETURNS timestamptz
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT greatest(now() - c.retention, s.raw_from) FROM ccproxy.configuration c, ccproxy.rollup_state s
+$$;
+
 CREATE FUNCTION ccproxy.ingest(events jsonb,
     OUT accepted bigint, OUT duplicates bigint, OUT rejected bigint, OUT errors jsonb, OUT request_ids jsonb)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -29,7 +38,7 @@ BEGIN
            coalesce(jsonb_object_agg(d.ord, ((d.event).metric).request_id) FILTER (WHERE d.id_made AND d.reason IS NULL), '{}')
       INTO good, rejected, errors, request_ids
       FROM (SELECT *, count(x.reason) OVER (ORDER BY x.ord) AS nth_error
-              FROM ccproxy.decode_events(events, config.hash_secret, now() - config.retention, now()) AS x) AS d;
+              FROM ccproxy.decode_events(events, config.hash_secret, ccproxy._oldest_event(), now()) AS x) AS d;
 
     accepted := 0;
     duplicates := 0;
@@ -62,7 +71,7 @@ BEGIN
     SELECT * INTO STRICT config FROM ccproxy.configuration;
     SELECT * INTO STRICT decoded
       FROM ccproxy.decode_events((to_jsonb(NEW) - 'ts') || jsonb_build_object('timestamp', NEW.ts),
-                                 config.hash_secret, now() - config.retention, now());
+                                 config.hash_secret, ccproxy._oldest_event(), now());
     IF decoded.reason IS NOT NULL THEN
         RAISE EXCEPTION '%: %', CASE decoded.field WHEN 'timestamp' THEN 'ts' ELSE decoded.field END, decoded.reason
             USING ERRCODE = 'invalid_parameter_value';

@@ -6,7 +6,8 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA ccproxy TO %I', role);
-    EXECUTE format('GRANT SELECT ON ccproxy.requests TO %I', role);
+    EXECUTE format('GRANT SELECT ON ccproxy.requests, ccproxy.request_log, ccproxy.rollup_service, ccproxy.rollup_user, '
+        'ccproxy.service_key, ccproxy.user_key, ccproxy.rollup_state, ccproxy.dirty_minute, ccproxy.counter_total, ccproxy.job, ccproxy.health TO %I', role);
 END
 $$;
 COMMENT ON FUNCTION ccproxy.grant_read(name) IS
@@ -31,12 +32,12 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM ccproxy.grant_read(role);
-    EXECUTE format('GRANT INSERT ON ccproxy.request_log TO %I', role);
+    EXECUTE format('GRANT INSERT ON ccproxy.request_log, ccproxy.dirty_minute TO %I', role);
     EXECUTE format('GRANT SELECT, INSERT ON ccproxy.ingest_batch TO %I', role);
     EXECUTE format('GRANT EXECUTE ON FUNCTION ccproxy.merge_events(ccproxy.request_event[]), '
         'ccproxy.ensure_partitions(timestamptz, timestamptz), ccproxy.gateway_configuration(), '
         'ccproxy.create_metrics_table(interval), '
-        'ccproxy._maintain_partitions(), ccproxy._maintain_summaries(), ccproxy._maintain_parts() TO %I', role);
+        'ccproxy._run_job(text), ccproxy._expired_partitions(), ccproxy._drop_partition(regclass, timestamptz) TO %I', role);
     EXECUTE format('GRANT EXECUTE ON PROCEDURE ccproxy.maintain() TO %I', role);
 END
 $$;
@@ -65,9 +66,25 @@ BEGIN
         'ccproxy.merge_events(ccproxy.request_event[])',
         'ccproxy.ingest(jsonb)',
         'ccproxy.requests_insert()',
-        'ccproxy._maintain_partitions()',
-        'ccproxy._maintain_summaries()',
-        'ccproxy._maintain_parts()',
+        'ccproxy._create_rollup_tables()',
+        'ccproxy._create_job_table()',
+        'ccproxy._create_health_view()',
+        'ccproxy._mark_minutes(timestamptz[])',
+        'ccproxy.mark_dirty(timestamptz, timestamptz)',
+        'ccproxy._service_cells(tstzmultirange, "char")',
+        'ccproxy._user_cells(tstzmultirange, "char")',
+        'ccproxy._rebuild(text, "char", "char", tstzmultirange)',
+        'ccproxy._close(text, "char", "char", timestamptz, timestamptz, integer)',
+        'ccproxy._count(text, ccproxy.cells, ccproxy.cells)',
+        'ccproxy.refresh(integer)',
+        'ccproxy.set_retention(interval, interval, interval, interval)',
+        'ccproxy._drop_partition(regclass, timestamptz)',
+        'ccproxy._expired_partitions()',
+        'ccproxy._job_partitions()',
+        'ccproxy._job_refresh()',
+        'ccproxy._job_summaries()',
+        'ccproxy._job_trim()',
+        'ccproxy._run_job(text)',
         'ccproxy.grant_read(name)',
         'ccproxy.grant_write(name)',
         'ccproxy.grant_gateway(name)']::regprocedure[]

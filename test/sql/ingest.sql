@@ -138,7 +138,7 @@ SELECT count(*) FROM ccproxy.request('by writer');
 SELECT count(*) > 0 FROM ccproxy.stats(interval '1 day');
 SELECT * FROM ccproxy.ingest('{"request_id": "by reader"}');
 INSERT INTO ccproxy.requests (request_id) VALUES ('by reader');
-SELECT count(*) FROM ccproxy.request_log;
+SELECT count(*) FROM ccproxy.request_part;
 SELECT count(*) FROM ccproxy.configuration;
 SELECT ccproxy.ensure_partitions(now(), now());
 SELECT ccproxy.create_metrics_table();

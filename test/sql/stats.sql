@@ -57,8 +57,14 @@ SELECT 1 FROM ccproxy.stats(now(), now(), NULL, '{"status": "ok"}');
 SELECT 1 FROM ccproxy.stats(now(), now(), NULL, '{"model": {"a": 1}}');
 SELECT 1 FROM ccproxy.stats(now(), now(), NULL, '[]');
 SELECT 1 FROM ccproxy.stats(now(), now(), 'minute');
-SELECT 1 FROM ccproxy.stats(timestamptz :'d1', :'d0');
-SELECT 1 FROM ccproxy.stats(NULL, timestamptz :'d0');
+SELECT 1 FROM ccproxy.stats(now(), now(), 'model,model');
+SELECT 1 FROM ccproxy.stats(now(), now(), 'day,hour');
+SELECT 1 FROM ccproxy.stats(now(), now(), 'day,model,user');
+SELECT 1 FROM ccproxy.stats(now(), now(), '');
+SELECT 1 FROM ccproxy.stats(timestamptz '2001-01-01 UTC', 'infinity');
+SELECT 1 FROM ccproxy.stats(now(), now(), NULL, '{"state": "happy"}');
+SELECT 1 FROM ccproxy.stats('2001-01-02 UTC'::timestamptz, '2001-01-01 UTC'::timestamptz);
+SELECT 1 FROM ccproxy.stats(NULL, timestamptz '2001-01-01 UTC');
 SELECT 1 FROM ccproxy.stats(now(), now(), NULL, NULL, 'Mars/Olympus');
 SELECT 1 FROM ccproxy.stats(now(), now(), NULL, NULL, NULL);
 -- nothing there: one row of zeros, no groups

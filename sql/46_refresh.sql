@@ -1,0 +1,382 @@
+-- refresh(): takes marks away and recomputes what they stand for.
+
+-- The raw rows of some minutes of one day, as cells of the service cube. Only
+-- the refresh, which holds the lock, adds keys.
+CREATE FUNCTION ccproxy._service_cells(spans tstzmultirange, grain "char")
+RETURNS TABLE (bucket timestamptz, cells ccproxy.cells)
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- bounds as literals: the planner sees the one partition, not all
+    RETURN QUERY EXECUTE format($query$
+        WITH grouped AS MATERIALIZED (
+            SELECT ccproxy._bucket(%1$L, r.ts) AS bucket, coalesce(r.endpoint_type, '') AS endpoint_type,
+                   coalesce(r.method, '') AS method, coalesce(r.model, '') AS model,
+                   coalesce(r.status_code, 0)::integer AS status_code,
+                   ccproxy._error_label(r.error_type, r.error_message, r.status_code) AS error_type,
+                   ccproxy.measures(r.response_time_us, r.ttft_us, r.input_tokens, r.cache_read_tokens, r.cache_write_tokens,
+                       r.cache_write_1h_tokens, r.output_tokens, r.reasoning_tokens, r.input_cost, r.cache_read_cost,
+                       r.cache_write_cost, r.output_cost, r.tool_cost, r.reported_cost, r.price_id, r.status_code,
+                       r.error_type, r.error_message, true) AS m
+              FROM ccproxy.request_log r
+             WHERE %2$s
+             GROUP BY 1, 2, 3, 4, 5, 6
+        ), label AS (
+            SELECT DISTINCT endpoint_type, method, model, status_code, error_type FROM grouped
+        ), added AS (
+            INSERT INTO ccproxy.service_key (id, endpoint_type, method, model, status_code, error_type)
+            SELECT (SELECT coalesce(max(id), 0) FROM ccproxy.service_key) + row_number() OVER (), l.*
+              FROM label l
+             WHERE NOT EXISTS (SELECT FROM ccproxy.service_key k
+                                WHERE (k.model, k.endpoint_type, k.method, k.status_code, k.error_type)
+                                    = (l.model, l.endpoint_type, l.method, l.status_code, l.error_type))
+            RETURNING *
+        ), key AS (
+            SELECT k.* FROM ccproxy.service_key k JOIN label l USING (model, endpoint_type, method, status_code, error_type)
+            UNION ALL
+            SELECT * FROM added
+        )
+        SELECT g.bucket, ccproxy.cells(k.id, g.m)
+          FROM grouped g JOIN key k USING (model, endpoint_type, method, status_code, error_type)
+         GROUP BY g.bucket
+        $query$, grain, ccproxy._spans_sql('r.ts', spans));
+END
+$$;
+
+CREATE FUNCTION ccproxy._user_cells(spans tstzmultirange, grain "char")
+RETURNS TABLE (bucket timestamptz, cells ccproxy.cells)
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY EXECUTE format($query$
+        WITH grouped AS MATERIALIZED (
+            SELECT ccproxy._bucket(%1$L, r.ts) AS bucket, coalesce(r.user_id, '') AS user_id, coalesce(r.team_id, '') AS team_id,
+                   coalesce(r.api_key_hash, '') AS api_key_hash, coalesce(r.model, '') AS model,
+                   coalesce(r.endpoint_type, '') AS endpoint_type,
+                   ccproxy.measures(r.response_time_us, r.ttft_us, r.input_tokens, r.cache_read_tokens, r.cache_write_tokens,
+                       r.cache_write_1h_tokens, r.output_tokens, r.reasoning_tokens, r.input_cost, r.cache_read_cost,
+                       r.cache_write_cost, r.output_cost, r.tool_cost, r.reported_cost, r.price_id, r.status_code,
+                       r.error_type, r.error_message, false) AS m
+              FROM ccproxy.request_log r
+             WHERE %2$s
+             GROUP BY 1, 2, 3, 4, 5, 6
+        ), label AS (
+            SELECT DISTINCT user_id, team_id, api_key_hash, model, endpoint_type FROM grouped
+        ), added AS (
+            INSERT INTO ccproxy.user_key (id, user_id, team_id, api_key_hash, model, endpoint_type)
+            SELECT (SELECT coalesce(max(id), 0) FROM ccproxy.user_key) + row_number() OVER (), l.*
+              FROM label l
+             WHERE NOT EXISTS (SELECT FROM ccproxy.user_key k
+                                WHERE (k.user_id, k.model, k.api_key_hash, k.team_id, k.endpoint_type)
+                                    = (l.user_id, l.model, l.api_key_hash, l.team_id, l.endpoint_type))
+            RETURNING *
+        ), key AS (
+            SELECT k.* FROM ccproxy.user_key k JOIN label l USING (user_id, model, api_key_hash, team_id, endpoint_type)
+            UNION ALL
+            SELECT * FROM added
+        )
+        SELECT g.bucket, ccproxy.cells(k.id, g.m)
+          FROM grouped g JOIN key k USING (user_id, model, api_key_hash, team_id, endpoint_type)
+         GROUP BY g.bucket
+        $query$, grain, ccproxy._spans_sql('r.ts', spans));
+END
+$$;
+
+-- "column lies in one of these spans", with literal bounds; false for none.
+CREATE FUNCTION ccproxy._spans_sql(column_name text, spans tstzmultirange) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce('(' || string_agg(format('(%1$s >= %2$L::timestamptz AND %1$s < %3$L::timestamptz)',
+                                             column_name, lower(s), upper(s)), ' OR ') || ')', 'false')
+      FROM unnest(spans) AS s
+$$;
+
+-- These spans, widened to whole buckets of a grain.
+CREATE FUNCTION ccproxy._widen(spans tstzmultirange, grain "char") RETURNS tstzmultirange
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(range_agg(tstzrange(ccproxy._bucket(grain, lower(s)),
+               CASE WHEN ccproxy._bucket(grain, upper(s)) = upper(s) THEN upper(s)
+                    ELSE ccproxy._bucket(grain, upper(s)) + ccproxy._grain_length(grain) END)), '{}')
+      FROM unnest(spans) AS s
+$$;
+
+-- These spans, narrowed to the whole buckets of a grain that lie inside.
+CREATE FUNCTION ccproxy._narrow(spans tstzmultirange, grain "char") RETURNS tstzmultirange
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(range_agg(tstzrange(x.lo, x.hi)), '{}')
+      FROM (SELECT CASE WHEN ccproxy._bucket(grain, lower(s)) = lower(s) THEN lower(s)
+                        ELSE ccproxy._bucket(grain, lower(s)) + ccproxy._grain_length(grain) END AS lo,
+                   ccproxy._bucket(grain, upper(s)) AS hi
+              FROM unnest(spans) AS s) AS x
+     WHERE x.lo < x.hi
+$$;
+
+-- Puts recomputed buckets in place of what there is for these spans.
+CREATE FUNCTION ccproxy._rebuild(cube text, target "char", source "char", spans tstzmultirange) RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF isempty(spans) THEN
+        RETURN;
+    END IF;
+    EXECUTE format($query$
+        WITH fresh AS MATERIALIZED (%s), gone AS (
+            DELETE FROM ccproxy.%I r
+             WHERE r.grain = %L AND %s AND NOT EXISTS (SELECT FROM fresh f WHERE f.bucket = r.bucket))
+        INSERT INTO ccproxy.%2$I AS r (grain, bucket, cells)
+        SELECT %3$L, f.bucket, f.cells FROM fresh f ORDER BY f.bucket
+        ON CONFLICT (grain, bucket) DO UPDATE SET cells = excluded.cells
+        $query$,
+        CASE WHEN source = 'r' THEN format('SELECT * FROM ccproxy.%I($1, %L)', '_' || cube || '_cells', target)
+             ELSE format('SELECT ccproxy._bucket(%L, s.bucket) AS bucket, ccproxy.merge(s.cells) AS cells FROM ccproxy.%I s '
+                         'WHERE s.grain = %L AND %s GROUP BY 1',
+                         target, 'rollup_' || cube, source, ccproxy._spans_sql('s.bucket', spans)) END,
+        'rollup_' || cube, target, ccproxy._spans_sql('r.bucket', spans))
+    USING spans;
+END
+$$;
+
+-- All buckets of a grain in these spans as one.
+CREATE FUNCTION ccproxy._merged(cube text, grain "char", spans tstzmultirange) RETURNS ccproxy.cells
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    result ccproxy.cells;
+BEGIN
+    EXECUTE format('SELECT ccproxy.merge(r.cells) FROM ccproxy.%I r WHERE r.grain = %L AND %s',
+                   'rollup_' || cube, grain, ccproxy._spans_sql('r.bucket', spans)) INTO result;
+    RETURN result;
+END
+$$;
+
+-- What the service cube's counters change by when these cells become those and
+-- these spans of raw rows are added: families, labels and units as in
+-- prometheus_samples(). Requests in flight do not count yet.
+CREATE FUNCTION ccproxy._service_deltas(before ccproxy.cells, after ccproxy.cells, raw tstzmultirange)
+RETURNS TABLE (family text, label_values text[], n numeric, total numeric, buckets numeric[])
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY EXECUTE format($query$
+        WITH labelled AS (
+            SELECT k.method, k.endpoint_type, k.status_code, k.model, k.error_type, s.sign, u.m
+              FROM (VALUES (1, $1), (-1, $2)) AS s(sign, cells)
+             CROSS JOIN LATERAL ccproxy.unpack(s.cells) AS u
+              JOIN ccproxy.service_key k ON k.id = u.key
+            UNION ALL
+            SELECT coalesce(r.method, ''), coalesce(r.endpoint_type, ''), coalesce(r.status_code, 0)::integer, coalesce(r.model, ''),
+                   ccproxy._error_label(r.error_type, r.error_message, r.status_code), 1,
+                   ccproxy.measures(r.response_time_us, r.ttft_us, r.input_tokens, r.cache_read_tokens, r.cache_write_tokens,
+                       r.cache_write_1h_tokens, r.output_tokens, r.reasoning_tokens, r.input_cost, r.cache_read_cost,
+                       r.cache_write_cost, r.output_cost, r.tool_cost, r.reported_cost, r.price_id, r.status_code,
+                       r.error_type, r.error_message, true)
+              FROM ccproxy.request_log r WHERE %s
+             GROUP BY 1, 2, 3, 4, 5
+        ), cell AS MATERIALIZED (
+            SELECT coalesce(nullif(l.method, ''), 'unknown') AS method, coalesce(nullif(l.endpoint_type, ''), 'unknown') AS endpoint_type,
+                   coalesce(nullif(l.status_code, 0)::text, 'unknown') AS status_code, coalesce(nullif(l.model, ''), 'unknown') AS model,
+                   l.error_type AS error, l.sign, e.*
+              FROM labelled l CROSS JOIN LATERAL ccproxy.expand(l.m) AS e
+             WHERE NOT (l.status_code = 0 AND l.error_type = '')
+        )
+        SELECT 'requests', ARRAY[method, endpoint_type, status_code, model], sum(sign * requests), 0::numeric, NULL::numeric[]
+          FROM cell GROUP BY 2
+        UNION ALL
+        SELECT 'response_time', ARRAY[c.method, c.endpoint_type, c.model], sum(c.n), sum(c.total), array_agg(c.bucket ORDER BY c.i)
+          FROM (SELECT method, endpoint_type, model, b.i, sum(sign * b.n) AS bucket,
+                       sum(sign * n_response_time) FILTER (WHERE b.i = 1) AS n,
+                       sum(sign * sum_response_time_us) FILTER (WHERE b.i = 1) * 0.000001 AS total
+                  FROM cell CROSS JOIN LATERAL unnest(response_time_buckets) WITH ORDINALITY AS b(n, i)
+                 WHERE n_response_time > 0
+                 GROUP BY 1, 2, 3, 4) AS c
+         GROUP BY 2
+        UNION ALL
+        SELECT 'tokens', ARRAY[model, t.token_type], sum(sign * t.tokens), 0, NULL
+          FROM cell CROSS JOIN LATERAL (VALUES ('input', input_tokens), ('cache_read', cache_read_tokens), ('cache_write', cache_write_tokens),
+                                               ('cache_write_1h', cache_write_1h_tokens), ('output', output_tokens)) AS t(token_type, tokens)
+         WHERE t.tokens <> 0 GROUP BY 2
+        UNION ALL
+        SELECT 'errors', ARRAY[error, endpoint_type], sum(sign * failed), 0, NULL FROM cell WHERE error <> '' GROUP BY 2
+        $query$, ccproxy._spans_sql('r.ts', raw))
+    USING after, before;
+END
+$$;
+
+-- The same for the user cube's counter, cost.
+CREATE FUNCTION ccproxy._user_deltas(before ccproxy.cells, after ccproxy.cells, raw tstzmultirange)
+RETURNS TABLE (family text, label_values text[], n numeric, total numeric, buckets numeric[])
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY EXECUTE format($query$
+        SELECT 'cost', ARRAY[coalesce(nullif(c.model, ''), 'unknown'), coalesce(nullif(c.user_id, ''), 'anonymous')], sum(c.cost), 0::numeric, NULL::numeric[]
+          FROM (SELECT k.model, k.user_id, s.sign * e.total_cost AS cost
+                  FROM (VALUES (1, $1), (-1, $2)) AS s(sign, cells)
+                 CROSS JOIN LATERAL ccproxy.unpack(s.cells) AS u
+                  JOIN ccproxy.user_key k ON k.id = u.key
+                 CROSS JOIN LATERAL ccproxy.expand(u.m) AS e
+                 WHERE e.priced > 0
+                UNION ALL
+                SELECT r.model, r.user_id, ccproxy.usd(sum(r.input_cost + r.cache_read_cost + r.cache_write_cost + r.output_cost + r.tool_cost)::bigint)
+                  FROM ccproxy.request_log r WHERE r.price_id IS NOT NULL AND %s GROUP BY 1, 2) AS c
+         GROUP BY 2
+        $query$, ccproxy._spans_sql('r.ts', raw))
+    USING after, before;
+END
+$$;
+
+-- Moves counter_total by what changed between two states of the same buckets.
+CREATE FUNCTION ccproxy._count(cube text, before ccproxy.cells, after ccproxy.cells) RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF before IS NULL AND after IS NULL THEN
+        RETURN;
+    END IF;
+    INSERT INTO ccproxy.counter_total AS c (family, label_values, "true", exposed, true_sum, exposed_sum, true_buckets, exposed_buckets)
+    SELECT d.family, d.label_values, d.n, greatest(d.n, 0), d.total, greatest(d.total, 0), d.buckets, d.buckets
+      FROM (SELECT * FROM ccproxy._service_deltas(before, after, '{}') WHERE cube = 'service'
+            UNION ALL
+            SELECT * FROM ccproxy._user_deltas(before, after, '{}') WHERE cube = 'user') AS d
+     WHERE d.n <> 0 OR d.total <> 0 OR 0 <> ANY (d.buckets)
+     ORDER BY d.family, d.label_values
+    ON CONFLICT (family, label_values) DO UPDATE
+       SET "true" = c."true" + excluded."true",
+           exposed = greatest(c.exposed, c."true" + excluded."true"),
+           true_sum = c.true_sum + excluded.true_sum,
+           exposed_sum = greatest(c.exposed_sum, c.true_sum + excluded.true_sum),
+           true_buckets = ARRAY(SELECT t + d FROM unnest(c.true_buckets, excluded.true_buckets) WITH ORDINALITY AS x(t, d, i) ORDER BY i),
+           exposed_buckets = ARRAY(SELECT greatest(e, t + d) FROM unnest(c.exposed_buckets, c.true_buckets, excluded.true_buckets)
+                                   WITH ORDINALITY AS x(e, t, d, i) ORDER BY i);
+END
+$$;
+
+CREATE FUNCTION ccproxy.refresh(max_minutes integer DEFAULT 240) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    grace CONSTANT interval := interval '1 minute'; -- after its end a bucket is given this long before it is closed
+    state    ccproxy.rollup_state;
+    horizon  xid8;
+    oldest   timestamptz;
+    minutes  timestamptz[];
+    spans    tstzmultirange;
+    expired  integer;
+    until    timestamptz;
+    closing  tstzmultirange;
+    before   ccproxy.cells;
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'refresh() must run at READ COMMITTED'
+            USING ERRCODE = 'active_sql_transaction',
+                  DETAIL = 'With an older snapshot it could take a mark and miss the row that it stands for.';
+    END IF;
+    -- In a statement of its own: every later statement then sees what the
+    -- refresh before us has done.
+    PERFORM pg_advisory_xact_lock('pg_class'::regclass::oid::integer, hashtext('ccproxy.refresh'));
+
+    SELECT * INTO STRICT state FROM ccproxy.rollup_state;
+    horizon := ccproxy._marks_from();
+
+    -- Some minutes of one day, the oldest first. Marks are taken before the rows
+    -- are read, each by a statement with a snapshot of its own: a row that
+    -- commits in between is counted and its mark stays.
+    SELECT min(d.minute) INTO oldest FROM ccproxy.dirty_minute d WHERE d.xid >= horizon;
+    minutes := ARRAY(SELECT DISTINCT d.minute FROM ccproxy.dirty_minute d
+                      WHERE d.xid >= horizon AND d.minute < ccproxy._bucket('d', oldest) + interval '1 day'
+                      ORDER BY 1 LIMIT greatest(max_minutes, 1));
+    IF minutes <> '{}' THEN
+        DELETE FROM ccproxy.dirty_minute d WHERE d.xid >= horizon AND d.minute = ANY (minutes);
+
+        -- Raw rows that have expired cannot be recounted: what is rolled up stays.
+        SELECT count(*) INTO expired FROM unnest(minutes) AS m WHERE m < state.raw_from;
+        SELECT coalesce(range_agg(tstzrange(m, m + interval '1 minute')), '{}') INTO spans
+          FROM unnest(minutes) AS m WHERE m >= state.raw_from;
+
+        -- Each grain from the next finer one where that is still whole, else from raw.
+        closing := spans * ccproxy._span(state.minutes_from, 'infinity');
+        before := ccproxy._merged('service', 'm', closing);
+        PERFORM ccproxy._rebuild('service', 'm', 'r', closing);
+        PERFORM ccproxy._count('service', before, ccproxy._merged('service', 'm', closing));
+        closing := ccproxy._widen(spans, 'q') * ccproxy._span('-infinity', state.quarters_closed);
+        PERFORM ccproxy._rebuild('service', 'q', 'm', closing * ccproxy._span(state.minutes_from, 'infinity'));
+        closing := closing * ccproxy._span(greatest(state.raw_from, state.quarters_from), state.minutes_from);
+        before := ccproxy._merged('service', 'q', closing);
+        PERFORM ccproxy._rebuild('service', 'q', 'r', closing);
+        PERFORM ccproxy._count('service', before, ccproxy._merged('service', 'q', closing));
+        closing := ccproxy._widen(spans, 'd') * ccproxy._span('-infinity', state.days_closed);
+        PERFORM ccproxy._rebuild('service', 'd', 'q', closing * ccproxy._span(state.quarters_from, 'infinity'));
+        closing := closing * ccproxy._span(state.raw_from, state.quarters_from);
+        before := ccproxy._merged('service', 'd', closing);
+        PERFORM ccproxy._rebuild('service', 'd', 'r', closing);
+        PERFORM ccproxy._count('service', before, ccproxy._merged('service', 'd', closing));
+        closing := ccproxy._widen(spans, 'h') * ccproxy._span('-infinity', state.user_hours_closed);
+        closing := closing * ccproxy._span(greatest(state.raw_from, state.hours_from), 'infinity');
+        before := ccproxy._merged('user', 'h', closing);
+        PERFORM ccproxy._rebuild('user', 'h', 'r', closing);
+        PERFORM ccproxy._count('user', before, ccproxy._merged('user', 'h', closing));
+        closing := ccproxy._widen(spans, 'd') * ccproxy._span('-infinity', state.user_days_closed);
+        PERFORM ccproxy._rebuild('user', 'd', 'h', closing * ccproxy._span(state.hours_from, 'infinity'));
+        closing := closing * ccproxy._span(state.raw_from, state.hours_from);
+        before := ccproxy._merged('user', 'd', closing);
+        PERFORM ccproxy._rebuild('user', 'd', 'r', closing);
+        PERFORM ccproxy._count('user', before, ccproxy._merged('user', 'd', closing));
+    END IF;
+
+    -- Close what has ended and holds no mark: a few buckets of each grain a call.
+    SELECT least(min(d.minute), now() - grace) INTO until FROM ccproxy.dirty_minute d WHERE d.xid >= horizon;
+    state.quarters_closed := ccproxy._close('service', 'q', 'm', state.quarters_closed, until, 96);
+    state.days_closed := ccproxy._close('service', 'd', 'q', state.days_closed, state.quarters_closed, 8);
+    state.user_hours_closed := ccproxy._close('user', 'h', 'r', state.user_hours_closed, until, 2);
+    state.user_days_closed := ccproxy._close('user', 'd', 'h', state.user_days_closed, state.user_hours_closed, 8);
+
+    UPDATE ccproxy.rollup_state s
+       SET quarters_closed = state.quarters_closed, days_closed = state.days_closed,
+           user_hours_closed = state.user_hours_closed, user_days_closed = state.user_days_closed,
+           -- Marks of transactions that had all ended before this statement
+           -- began are visible to it, so a bound below the oldest running one
+           -- and below every mark left hides none.
+           marks_from = least(pg_snapshot_xmin(pg_current_snapshot()),
+                              (SELECT d.xid FROM ccproxy.dirty_minute d WHERE d.xid >= horizon ORDER BY d.xid LIMIT 1)),
+           system_identifier = (SELECT c.system_identifier FROM pg_control_system() c),
+           refreshed_at = clock_timestamp(),
+           discarded_marks = s.discarded_marks + coalesce(expired, 0);
+    RETURN cardinality(minutes);
+END
+$$;
+COMMENT ON FUNCTION ccproxy.refresh(integer) IS
+'Rolls up at most max_minutes (240) minutes of one day that were marked dirty, the oldest first, and closes coarser buckets that have ended; returns how many minutes it took: call it until it returns 0. Waits for a refresh that is running. Errors: 25001 at an isolation level above READ COMMITTED.';
+
+-- Materialises the buckets of a grain from its watermark on, as far as limit
+-- allows and at most this many; returns the new watermark.
+CREATE FUNCTION ccproxy._close(cube text, target "char", source "char", closed timestamptz, until timestamptz, most integer)
+RETURNS timestamptz
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    upto timestamptz := least(ccproxy._bucket(target, until), closed + most * ccproxy._grain_length(target));
+BEGIN
+    IF upto <= closed THEN
+        RETURN closed;
+    END IF;
+    PERFORM ccproxy._rebuild(cube, target, source, ccproxy._span(closed, upto));
+    IF cube = 'user' AND target = 'h' THEN
+        PERFORM ccproxy._count(cube, NULL, ccproxy._merged(cube, target, ccproxy._span(closed, upto)));
+    END IF;
+    RETURN upto;
+END
+$$;

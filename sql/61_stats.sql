@@ -1,0 +1,378 @@
+-- Statistics: what was asked, how fast, how many tokens, at what cost, what
+-- failed; by time, model, user, team, API key, endpoint, method, status, error.
+
+-- What can be grouped by and filtered on: the column of each cube that carries
+-- it, and the expression over request_log r.
+CREATE FUNCTION ccproxy._dimensions()
+RETURNS TABLE (name text, groups boolean, service text, user_cube text, raw text)
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    VALUES ('model',        true,  'k.model',              'k.model',         'coalesce(r.model, '''')'),
+           ('endpoint',     true,  'k.endpoint_type',      'k.endpoint_type', 'coalesce(r.endpoint_type, '''')'),
+           ('method',       true,  'k.method',             NULL,              'coalesce(r.method, '''')'),
+           ('status',       true,  'coalesce(nullif(k.status_code, 0)::text, '''')', NULL, 'coalesce(r.status_code::text, '''')'),
+           ('error_type',   true,  'k.error_type',         NULL,              'ccproxy._error_label(r.error_type, r.error_message, r.status_code)'),
+           ('state',        false, 'CASE WHEN k.error_type <> '''' THEN ''failed'' WHEN k.status_code = 0 THEN ''in_flight'' ELSE ''successful'' END', NULL,
+                                   'CASE WHEN ccproxy._error_label(r.error_type, r.error_message, r.status_code) <> '''' THEN ''failed'' WHEN r.status_code IS NULL THEN ''in_flight'' ELSE ''successful'' END'),
+           ('user',         true,  NULL,                   'k.user_id',       'coalesce(r.user_id, '''')'),
+           ('team',         true,  NULL,                   'k.team_id',       'coalesce(r.team_id, '''')'),
+           ('api_key',      true,  NULL,                   'k.api_key_hash',  'coalesce(r.api_key_hash, '''')'),
+           ('session',      true,  NULL,                   NULL,              'coalesce(r.session_id, '''')'),
+           ('provider',     true,  NULL,                   NULL,              'coalesce(r.provider, '''')'),
+           ('service_tier', true,  NULL,                   NULL,              'coalesce(r.service_tier, '''')'),
+           ('metadata',     false, NULL,                   NULL,              'r.metadata')
+$$;
+
+-- The values a filter asks for: null becomes '', which is how absence is stored.
+CREATE FUNCTION ccproxy._filter_values(name text, value jsonb) RETURNS text[]
+LANGUAGE plpgsql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    result text[];
+BEGIN
+    IF jsonb_typeof(value) = 'object' THEN
+        RAISE EXCEPTION 'filter "%" must be a value or an array of values', name
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    result := ARRAY(SELECT coalesce(v, '') FROM jsonb_array_elements_text(
+        CASE WHEN jsonb_typeof(value) = 'array' THEN value ELSE jsonb_build_array(value) END) AS v);
+    IF name = 'status' AND EXISTS (SELECT FROM unnest(result) AS v WHERE v <> '' AND v !~ '^[1-5][0-9][0-9]$') THEN
+        RAISE EXCEPTION 'filter "status" must be HTTP status codes, got %', value
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF name = 'state' AND EXISTS (SELECT FROM unnest(result) AS v WHERE v NOT IN ('successful', 'failed', 'in_flight')) THEN
+        RAISE EXCEPTION 'filter "state" must be successful, failed or in_flight, got %', value
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    RETURN result;
+END
+$$;
+
+-- How a question is answered: checked, and turned into the pieces of its query.
+CREATE TYPE ccproxy._stats_plan AS (
+    cube      text,         -- service, user or raw
+    snapped_from timestamptz,
+    snapped_to   timestamptz,
+    step      text,         -- hour, day or null
+    dims      text[],       -- what is grouped by besides time, at most two
+    time_first boolean,
+    cube_filter text,       -- over the key table k
+    raw_filter  text,       -- over request_log r
+    coarsest  "char"
+);
+
+COMMENT ON TYPE ccproxy._stats_plan IS 'Internal: how stats() answers a question.';
+
+CREATE FUNCTION ccproxy._plan_stats(from_ts timestamptz, to_ts timestamptz, group_by text, filters jsonb, time_zone text)
+RETURNS ccproxy._stats_plan
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    plan    ccproxy._stats_plan;
+    grouped text[] := string_to_array(replace(coalesce(group_by, ''), ' ', ''), ',');
+    g       text;
+    f       record;
+    d       record;
+    cube_terms text[] := '{}';
+    raw_terms  text[] := '{}';
+    needed  text[];
+    cubes   text[];
+BEGIN
+    IF from_ts IS NULL OR to_ts IS NULL OR NOT isfinite(from_ts) OR NOT isfinite(to_ts) OR from_ts > to_ts THEN
+        RAISE EXCEPTION 'from_ts and to_ts must be finite and in order, got % and %', from_ts, to_ts
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF time_zone IS NULL THEN
+        RAISE EXCEPTION 'time_zone must be given' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    PERFORM from_ts AT TIME ZONE time_zone; -- raises 22023 for an unknown one
+    IF filters IS NOT NULL AND jsonb_typeof(filters) <> 'object' THEN
+        RAISE EXCEPTION 'filters must be a JSON object'
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'For example {"model": "gpt-4", "status": [200, 201]}.';
+    END IF;
+
+    IF group_by IS NULL THEN
+        grouped := '{}';
+    ELSIF grouped = '{}' THEN
+        grouped := ARRAY[''];
+    END IF;
+    plan.dims := '{}';
+    FOREACH g IN ARRAY grouped LOOP
+        IF g IN ('hour', 'day') AND plan.step IS NULL THEN
+            plan.step := g;
+            plan.time_first := plan.dims = '{}';
+        ELSIF g IN (SELECT x.name FROM ccproxy._dimensions() AS x WHERE x.groups) AND NOT g = ANY (plan.dims) THEN
+            plan.dims := plan.dims || g;
+        ELSE
+            RAISE EXCEPTION 'unknown group_by "%"', group_by
+                USING ERRCODE = 'invalid_parameter_value',
+                      HINT = 'One or two, separated by a comma, of hour, day, '
+                          || (SELECT string_agg(x.name, ', ') FROM ccproxy._dimensions() AS x WHERE x.groups) || '.';
+        END IF;
+    END LOOP;
+    IF cardinality(grouped) > 2 THEN
+        RAISE EXCEPTION 'group_by takes at most two, got "%"', group_by USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+
+    -- Which cube carries all that is asked for.
+    needed := plan.dims || ARRAY(SELECT jsonb_object_keys(coalesce(filters, '{}')));
+    SELECT array_agg(n) INTO cubes FROM unnest(needed) AS n WHERE n NOT IN (SELECT x.name FROM ccproxy._dimensions() AS x);
+    IF cubes IS NOT NULL THEN
+        RAISE EXCEPTION 'unknown filter "%"', cubes[1]
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Filters: ' || (SELECT string_agg(x.name, ', ' ORDER BY x.name) FROM ccproxy._dimensions() AS x) || '.';
+    END IF;
+    plan.cube := CASE
+        WHEN NOT EXISTS (SELECT FROM ccproxy._dimensions() AS x WHERE x.name = ANY (needed) AND x.service IS NULL) THEN 'service'
+        WHEN NOT EXISTS (SELECT FROM ccproxy._dimensions() AS x WHERE x.name = ANY (needed) AND x.user_cube IS NULL) THEN 'user'
+        ELSE 'raw' END;
+    plan.coarsest := CASE WHEN plan.step IS NULL OR (plan.step = 'day' AND upper(time_zone) IN ('UTC', 'ETC/UTC', 'GMT', 'Z')) THEN 'd'
+                          WHEN plan.cube = 'user' THEN 'h' ELSE 'q' END;
+    IF plan.cube = 'user' AND plan.coarsest = 'h' AND NOT ccproxy._whole_hours(time_zone, from_ts, to_ts) THEN
+        plan.cube := 'raw';
+    END IF;
+
+    FOR f IN SELECT * FROM jsonb_each(filters) LOOP
+        SELECT * INTO d FROM ccproxy._dimensions() AS x WHERE x.name = f.key;
+        IF f.key = 'metadata' THEN
+            IF jsonb_typeof(f.value) <> 'object' THEN
+                RAISE EXCEPTION 'filter "metadata" must be an object' USING ERRCODE = 'invalid_parameter_value';
+            END IF;
+            raw_terms := raw_terms || format('r.metadata @> %L::jsonb', f.value);
+        ELSE
+            raw_terms := raw_terms || format('%s = ANY (%L::text[])', d.raw, ccproxy._filter_values(f.key, f.value));
+            cube_terms := cube_terms || format('%s = ANY (%L::text[])', CASE plan.cube WHEN 'user' THEN d.user_cube ELSE d.service END,
+                                               ccproxy._filter_values(f.key, f.value));
+        END IF;
+    END LOOP;
+    plan.raw_filter := coalesce(nullif(array_to_string(raw_terms, ' AND '), ''), 'true');
+    plan.cube_filter := nullif(array_to_string(cube_terms, ' AND '), '');
+
+    SELECT s.snapped_from, s.snapped_to INTO plan.snapped_from, plan.snapped_to FROM ccproxy._snap(plan.cube, from_ts, to_ts) AS s;
+    RETURN plan;
+END
+$$;
+
+CREATE FUNCTION ccproxy.stats(
+    from_ts timestamptz, to_ts timestamptz, group_by text DEFAULT NULL, filters jsonb DEFAULT NULL,
+    time_zone text DEFAULT 'UTC')
+RETURNS TABLE (
+    group_key             text,
+    period_start          timestamptz,
+    period_end            timestamptz,
+    total_requests        bigint,
+    successful_requests   bigint,
+    failed_requests       bigint,
+    in_flight_requests    bigint,
+    avg_response_time_ms  double precision,
+    p50_response_time_ms  double precision,
+    p95_response_time_ms  double precision,
+    p99_response_time_ms  double precision,
+    input_tokens          numeric,
+    cache_read_tokens     numeric,
+    cache_write_tokens    numeric,
+    output_tokens         numeric,
+    total_tokens          numeric,
+    total_cost            numeric,
+    avg_cost_per_request  numeric,
+    unpriced_requests     bigint,
+    model_usage           jsonb,
+    model_costs           jsonb,
+    error_rate            double precision,
+    errors_by_type        jsonb,
+    group_key2            text,
+    avg_ttft_ms           double precision,
+    p50_ttft_ms           double precision,
+    p95_ttft_ms           double precision,
+    p99_ttft_ms           double precision)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    plan    ccproxy._stats_plan := ccproxy._plan_stats(from_ts, to_ts, group_by, filters, time_zone);
+    dims    text[] := plan.dims || ARRAY[NULL, NULL]::text[];
+    tile    record;
+    buckets text := 'false';
+    raw     text := 'false';
+    cube_k  text[];
+    raw_k   text[];
+    period  text;
+    parts   text[] := '{}';
+    keys    text[];
+BEGIN
+    -- A STABLE function's statements all see the snapshot of the query that
+    -- called it: the tiles and what is read from them belong together.
+    FOR tile IN SELECT * FROM ccproxy._tiles(plan.cube, plan.snapped_from, plan.snapped_to, plan.coarsest) LOOP
+        IF tile.grain = 'r' THEN
+            raw := ccproxy._spans_sql('r.ts', tile.spans);
+        ELSE
+            buckets := buckets || format(' OR (b.grain = %L AND %s)', tile.grain, ccproxy._spans_sql('b.bucket', tile.spans));
+        END IF;
+    END LOOP;
+
+    SELECT array_agg(coalesce(CASE plan.cube WHEN 'user' THEN x.user_cube ELSE x.service END, 'NULL::text') ORDER BY d.n),
+           array_agg(coalesce(x.raw, 'NULL::text') ORDER BY d.n)
+      INTO cube_k, raw_k
+      FROM unnest(dims[1:2]) WITH ORDINALITY AS d(name, n) LEFT JOIN ccproxy._dimensions() AS x ON x.name = d.name;
+    period := CASE WHEN plan.step IS NULL THEN 'NULL::timestamptz' ELSE format('date_trunc(%L, %%s, %L)', plan.step, time_zone) END;
+
+    IF buckets <> 'false' THEN
+        parts := parts || format($part$
+            SELECT c.t, %1$s AS k1, %2$s AS k2, k.model, %3$s AS error, u.m
+              FROM (SELECT %4$s AS t, ccproxy.merge(b.cells) AS cells FROM ccproxy.%5$I b WHERE %6$s GROUP BY 1) AS c
+             CROSS JOIN LATERAL ccproxy.unpack(c.cells%7$s) AS u
+              JOIN ccproxy.%8$I k ON k.id = u.key$part$,
+            cube_k[1], cube_k[2], CASE plan.cube WHEN 'service' THEN 'k.error_type' ELSE 'NULL::text' END,
+            format(period, 'b.bucket'), 'rollup_' || plan.cube, buckets,
+            CASE WHEN plan.cube_filter IS NULL THEN ''
+                 ELSE format(', ARRAY(SELECT k.id FROM ccproxy.%I k WHERE %s)', plan.cube || '_key', plan.cube_filter) END,
+            plan.cube || '_key');
+    END IF;
+    IF raw <> 'false' THEN
+        parts := parts || format($part$
+            SELECT %1$s AS t, %2$s AS k1, %3$s AS k2, coalesce(r.model, '') AS model, %4$s AS error,
+                   ccproxy.measures(r.response_time_us, r.ttft_us, r.input_tokens, r.cache_read_tokens, r.cache_write_tokens,
+                       r.cache_write_1h_tokens, r.output_tokens, r.reasoning_tokens, r.input_cost, r.cache_read_cost,
+                       r.cache_write_cost, r.output_cost, r.tool_cost, r.reported_cost, r.price_id, r.status_code,
+                       r.error_type, r.error_message, %5$L::boolean) AS m
+              FROM ccproxy.request_log r
+             WHERE %6$s AND %7$s
+             GROUP BY 1, 2, 3, 4, 5$part$,
+            format(period, 'r.ts'), raw_k[1], raw_k[2],
+            CASE plan.cube WHEN 'user' THEN 'NULL::text' ELSE 'ccproxy._error_label(r.error_type, r.error_message, r.status_code)' END,
+            plan.cube <> 'user', raw, plan.raw_filter);
+    END IF;
+    IF parts = '{}' THEN
+        parts := ARRAY['SELECT NULL::timestamptz AS t, NULL::text AS k1, NULL::text AS k2, NULL::text AS model, NULL::text AS error, NULL::ccproxy.measures AS m WHERE false'];
+    END IF;
+
+    keys := CASE WHEN plan.step IS NULL THEN ARRAY['nullif(o.k1, '''')', 'nullif(o.k2, '''')']
+                 ELSE ARRAY(SELECT CASE x.n WHEN CASE WHEN plan.time_first THEN 1 ELSE 2 END
+                                        THEN format('to_char(o.t AT TIME ZONE %L, %L)', time_zone,
+                                                    CASE plan.step WHEN 'day' THEN 'YYYY-MM-DD' ELSE 'YYYY-MM-DD"T"HH24:MI' END)
+                                        ELSE 'nullif(o.k1, '''')' END FROM generate_series(1, 2) AS x(n)) END;
+
+    RETURN QUERY EXECUTE format($query$
+        WITH part AS MATERIALIZED (%1$s
+        ), overall AS (
+            SELECT %2$s, ccproxy.merge(p.m) AS m FROM part p %3$s
+        ), by_model AS (
+            SELECT x.t, x.k1, x.k2, jsonb_object_agg(x.name, e.requests) AS usage,
+                   jsonb_object_agg(x.name, e.total_cost) FILTER (WHERE e.priced > 0) AS costs
+              FROM (SELECT p.t, p.k1, p.k2, coalesce(nullif(p.model, ''), 'unknown') AS name, ccproxy.merge(p.m) AS m
+                      FROM part p GROUP BY 1, 2, 3, 4) AS x
+             CROSS JOIN LATERAL ccproxy.expand(x.m) AS e
+             GROUP BY 1, 2, 3
+        ), by_error AS (
+            SELECT x.t, x.k1, x.k2, jsonb_object_agg(x.error, x.n) AS errors
+              FROM (SELECT p.t, p.k1, p.k2, p.error, sum(e.requests)::bigint AS n
+                      FROM part p CROSS JOIN LATERAL ccproxy.expand(p.m) AS e WHERE p.error <> '' GROUP BY 1, 2, 3, 4) AS x
+             GROUP BY 1, 2, 3
+        )
+        SELECT %4$s, %5$s, %6$s,
+               coalesce(e.requests, 0), coalesce(e.successful, 0), coalesce(e.failed, 0), coalesce(e.in_flight, 0),
+               (e.sum_response_time_us / nullif(e.n_response_time, 0) / 1000)::double precision,
+               ccproxy.quantile(e.response_time, 0.5), ccproxy.quantile(e.response_time, 0.95), ccproxy.quantile(e.response_time, 0.99),
+               coalesce(e.input_tokens, 0), coalesce(e.cache_read_tokens, 0),
+               coalesce(e.cache_write_tokens + e.cache_write_1h_tokens, 0), coalesce(e.output_tokens, 0),
+               coalesce(e.input_tokens + e.cache_read_tokens + e.cache_write_tokens + e.cache_write_1h_tokens + e.output_tokens, 0),
+               coalesce(e.total_cost, 0), trim_scale(round(e.total_cost / nullif(e.priced, 0), 12)), coalesce(e.unpriced, 0),
+               coalesce(m.usage, '{}'), coalesce(m.costs, '{}'),
+               e.failed::double precision / nullif(e.successful + e.failed, 0),
+               %7$s, %8$s,
+               (e.sum_ttft_us / nullif(e.n_ttft, 0) / 1000)::double precision,
+               ccproxy.quantile(e.ttft, 0.5), ccproxy.quantile(e.ttft, 0.95), ccproxy.quantile(e.ttft, 0.99)
+          FROM overall o
+          LEFT JOIN LATERAL ccproxy.expand(o.m) AS e ON true
+          LEFT JOIN by_model m ON (m.t, m.k1, m.k2) IS NOT DISTINCT FROM (o.t, o.k1, o.k2)
+          LEFT JOIN by_error x ON (x.t, x.k1, x.k2) IS NOT DISTINCT FROM (o.t, o.k1, o.k2)
+         ORDER BY %9$s
+        $query$,
+        array_to_string(parts, ' UNION ALL '),
+        CASE WHEN group_by IS NULL THEN 'NULL::timestamptz AS t, NULL::text AS k1, NULL::text AS k2' ELSE 'p.t, p.k1, p.k2' END,
+        CASE WHEN group_by IS NULL THEN '' ELSE 'GROUP BY 1, 2, 3' END,
+        keys[1],
+        CASE WHEN plan.step IS NULL THEN format('%L::timestamptz', plan.snapped_from)
+             ELSE format('greatest(o.t, %L::timestamptz)', plan.snapped_from) END,
+        -- a day ends where the next begins in that zone, however long it is
+        CASE plan.step
+             WHEN 'day' THEN format('least(((o.t AT TIME ZONE %1$L) + interval ''1 day'') AT TIME ZONE %1$L, %2$L::timestamptz)', time_zone, plan.snapped_to)
+             WHEN 'hour' THEN format('least(o.t + interval ''1 hour'', %L::timestamptz)', plan.snapped_to)
+             ELSE format('%L::timestamptz', plan.snapped_to) END,
+        CASE plan.cube WHEN 'user' THEN 'NULL::jsonb' ELSE 'coalesce(x.errors, ''{}'')' END,
+        CASE WHEN plan.step IS NOT NULL AND plan.dims = '{}' THEN 'NULL::text' ELSE keys[2] END,
+        CASE WHEN plan.step IS NULL THEN 'e.requests DESC, o.k1, o.k2' ELSE 'o.t, e.requests DESC, o.k1' END);
+END
+$$;
+COMMENT ON FUNCTION ccproxy.stats(timestamptz, timestamptz, text, jsonb, text) IS
+'Statistics of the requests with from_ts <= ts < to_ts, from the rollups where they are clean and from raw rows elsewhere, in one snapshot. group_by: NULL (always one row), or one or two (comma) of hour, day (in time_zone), model, endpoint, method, status, error_type, user, team, api_key, session, provider, service_tier. filters: object of the same and state, each a value, null or an array, and metadata (an object that the row''s contains). period_start and period_end are the effective range: past the raw retention it snaps outward to whole buckets. Times in milliseconds over the requests that have one, percentiles within 0.55 % (ccproxy.sketch); costs in USD over priced requests (unpriced_requests counts those with tokens but no known price); error_rate = failed / (successful + failed). cache_write_tokens counts 5-minute and 1-hour writes. errors_by_type and ttft percentiles are NULL where the user cube answers, which does not carry them. Errors: 22023 naming the argument.';
+
+CREATE FUNCTION ccproxy.stats(
+    period interval, group_by text DEFAULT NULL, filters jsonb DEFAULT NULL, time_zone text DEFAULT 'UTC')
+RETURNS TABLE (
+    group_key             text,
+    period_start          timestamptz,
+    period_end            timestamptz,
+    total_requests        bigint,
+    successful_requests   bigint,
+    failed_requests       bigint,
+    in_flight_requests    bigint,
+    avg_response_time_ms  double precision,
+    p50_response_time_ms  double precision,
+    p95_response_time_ms  double precision,
+    p99_response_time_ms  double precision,
+    input_tokens          numeric,
+    cache_read_tokens     numeric,
+    cache_write_tokens    numeric,
+    output_tokens         numeric,
+    total_tokens          numeric,
+    total_cost            numeric,
+    avg_cost_per_request  numeric,
+    unpriced_requests     bigint,
+    model_usage           jsonb,
+    model_costs           jsonb,
+    error_rate            double precision,
+    errors_by_type        jsonb,
+    group_key2            text,
+    avg_ttft_ms           double precision,
+    p50_ttft_ms           double precision,
+    p95_ttft_ms           double precision,
+    p99_ttft_ms           double precision)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT * FROM ccproxy.stats(now() - period, now(), group_by, filters, time_zone)
+$$;
+COMMENT ON FUNCTION ccproxy.stats(interval, text, jsonb, text) IS
+'stats() of the time from now() - period until now(); see stats(from_ts, to_ts, ...).';
+
+CREATE FUNCTION ccproxy.explain_stats(
+    from_ts timestamptz, to_ts timestamptz, group_by text DEFAULT NULL, filters jsonb DEFAULT NULL,
+    time_zone text DEFAULT 'UTC')
+RETURNS TABLE (source text, grain text, spans tstzmultirange, rows_read bigint)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    plan ccproxy._stats_plan := ccproxy._plan_stats(from_ts, to_ts, group_by, filters, time_zone);
+    tile record;
+BEGIN
+    FOR tile IN SELECT * FROM ccproxy._tiles(plan.cube, plan.snapped_from, plan.snapped_to, plan.coarsest) LOOP
+        source := CASE tile.grain WHEN 'r' THEN 'request_log' ELSE 'rollup_' || plan.cube END;
+        grain := CASE tile.grain WHEN 'd' THEN 'day' WHEN 'h' THEN 'hour' WHEN 'q' THEN 'quarter hour' WHEN 'm' THEN 'minute' ELSE 'raw' END;
+        spans := tile.spans;
+        EXECUTE CASE tile.grain
+            WHEN 'r' THEN format('SELECT count(*) FROM ccproxy.request_log r WHERE %s', ccproxy._spans_sql('r.ts', tile.spans))
+            ELSE format('SELECT count(*) FROM ccproxy.%I b WHERE b.grain = %L AND %s', source, tile.grain, ccproxy._spans_sql('b.bucket', tile.spans)) END
+            INTO rows_read;
+        RETURN NEXT;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION ccproxy.explain_stats(timestamptz, timestamptz, text, jsonb, text) IS
+'Which tables and grains stats() with the same arguments reads, which spans of time each answers, and how many rows that is (one rollup row is a whole bucket; raw rows are counted, which reads them).';
