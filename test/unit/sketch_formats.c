@@ -242,6 +242,52 @@ test_bad_bytes(void)
 	BAD("many: gap of a token endless", SKETCH_PACKED_MANY, 2, D_ONE, D_TWO, D_THREE, 0, 253, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F, 1);
 }
 
+/* The packed form is for ever: every kind of token, byte for byte. */
+static void
+test_tokens(void)
+{
+	static const uint8_t bytes[] = {
+		SKETCH_PACKED_MANY, 0xBA, 0x8B, 0x08,	/* 132,538 values */
+		D_ONE,
+		0, 0, 0, 0, 0, 0, 0x30, 0x41,	/* max 2^20 */
+		0, 0, 0, 0, 0xD0, 0x12, 0x63, 0x41, /* sum 1e7 */
+		0, 113, 159, 167, 168, 227, 249,
+		251, 0, 251, 255, 252, 0, 0, 252, 0xFF, 0xFF, 253, 0, 0xBE, 0x82, 0x04,
+		250, 0, 250, 255, 253, 2, 28, 253, 0xF8, 0x05, 1
+	};
+	static const struct
+	{
+		int32_t		gap;
+		uint64_t	count;
+	}			buckets[] = {
+		{0, 1}, {1, 2}, {15, 3}, {7, 4}, {0, 5}, {0, 61}, {1, 27},
+		{0, 62}, {0, 317}, {0, 318}, {0, 65853}, {0, 65854},
+		{112, 1}, {367, 1}, {2, 28}, {760, 1}
+	};
+	const size_t n = sizeof(buckets) / sizeof(buckets[0]);
+	int32_t		key = SKETCH_KEY_BIAS - 2;
+	bool		same = true;
+	size_t		i = 0;
+	SketchCursor cursor;
+	SketchView	view;
+	Packed		again;
+
+	is_str(check_bytes(bytes, sizeof(bytes)), NULL, "tokens of every kind");
+	MUST(sketch_view_packed(&view, bytes, sizeof(bytes)));
+	sketch_cursor_start(&cursor, &view);
+	for (; sketch_cursor_next(&cursor); i++)
+	{
+		if (i >= n)
+			break;
+		key += buckets[i].gap + 1;
+		same &= cursor.key == key && cursor.n == buckets[i].count;
+	}
+	ok(same && i == n, "are the buckets they stand for");
+	again = help_pack(&view);
+	ok(again.length == sizeof(bytes) && memcmp(again.bytes, bytes, sizeof(bytes)) == 0, "which are packed so again");
+	free(again.bytes);
+}
+
 /* Every prefix and every change of one byte of real sketches. */
 static void
 test_damaged_bytes(void)
@@ -340,6 +386,7 @@ main(void)
 	test_bad_texts();
 	test_long_number();
 	test_bad_bytes();
+	test_tokens();
 	test_damaged_bytes();
 	test_damaged_states();
 	return done_testing();

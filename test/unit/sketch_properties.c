@@ -130,6 +130,13 @@ d_domain(size_t i)
 	return pow(10, -6 + 15 * help_uniform());
 }
 
+/* the buckets next to zero, from both sides */
+static double
+d_tiny(size_t i)
+{
+	return ((double) (help_random() % 9) - 4) * DBL_TRUE_MIN;
+}
+
 /* ever wider to both sides, so that the directory grows and grows */
 static double
 d_widening(size_t i)
@@ -163,6 +170,7 @@ static const Distribution distributions[] = {
 	{"any double", d_every_octave, true},
 	{"1e-6 to 1e9", d_domain, false},
 	{"widening", d_widening, false},
+	{"least doubles and zeros", d_tiny, true},
 };
 
 #define DISTRIBUTIONS (sizeof(distributions) / sizeof(distributions[0]))
@@ -571,6 +579,115 @@ test_overflowing_sum(void)
 	free(state);
 }
 
+static void
+test_compensated_sum(void)
+{
+	SketchState *state = help_new();
+	SketchState *half = help_new();
+	SketchScratch scratch;
+	SketchView	view;
+
+	help_add(&state, 1e16);
+	for (int i = 0; i < 1000; i++)
+		help_add(i % 2 ? &state : &half, 1);
+	merge_into(&state, half, false);
+	sketch_view_state(&view, state, &scratch);
+	ok(view.sum == 1e16 + 1000, "a thousand ones are not lost beside 1e16");
+	free(state);
+	free(half);
+}
+
+static void
+test_negative_zero(void)
+{
+	const double values[] = {-0.0, -0.0};
+	const double below[] = {-1, -0.0};
+	SketchState *state = help_sketch(values, 2);
+	SketchScratch scratch;
+	SketchView	view;
+
+	sketch_view_state(&view, state, &scratch);
+	ok(!signbit(view.min) && !signbit(view.max) && check_rules(&view) == NULL, "negative zeros are zeros");
+	free(state);
+	state = help_sketch(below, 2);
+	sketch_view_state(&view, state, &scratch);
+	ok(!signbit(view.max) && check_rules(&view) == NULL, "also as the greatest value");
+	free(state);
+}
+
+/*
+ * Many pages are not kept in order: octaves 300, 301 and 302 get pages p, p + 3
+ * and p + 2, which must not pass for three in a row.
+ */
+static void
+test_pages_out_of_order(void)
+{
+	static const int later[] = {300, 500, 302, 301};
+	SketchState *state = help_new();
+	SketchState *direct = help_new();
+	SketchState *three = help_new();
+	SketchScratch scratch;
+	SketchScratch other_scratch;
+	SketchView	view;
+	SketchView	other;
+
+	for (int i = 0; i < 1200; i++)
+	{
+		double		value = ldexp(1.5, i == 0 ? -600 : i == 1 ? 600 : 2 * (i % 64));
+
+		help_add(&state, value);
+		help_add(&direct, value);
+	}
+	for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++)
+	{
+		help_add(&state, ldexp(1.5, later[i]));
+		help_add(&direct, ldexp(1.5, later[i]));
+	}
+	for (int i = 0; i < 300; i++)
+	{
+		double		value = ldexp(1 + help_uniform(), 300 + i % 3);
+
+		help_add(&three, value);
+		help_add(&direct, value);
+	}
+	merge_into(&state, three, true);
+	sketch_view_state(&view, state, &scratch);
+	sketch_view_state(&other, direct, &other_scratch);
+	ok(sketch_equal(&view, &other), "pages out of order are not merged as if in order");
+	free(state);
+	free(direct);
+	free(three);
+}
+
+/* A sketch across zero, all its tokens short, into pages that leave no gap there. */
+static void
+test_merge_across_zero(void)
+{
+	SketchState *state = help_new();
+	SketchState *nine = help_new();
+	SketchState *direct = help_new();
+	SketchScratch scratch;
+	SketchScratch other_scratch;
+	SketchView	view;
+	SketchView	other;
+
+	for (int i = 0; i < 2009; i++)
+	{
+		double		value = (i % 9 - 4) * DBL_TRUE_MIN;
+
+		help_add(&direct, value);
+		help_add(i < 2000 ? &state : &nine, value);
+	}
+	MUST(state->form == SKETCH_FORM_PAGES);
+	merge_into(&state, nine, true);
+	sketch_view_state(&view, state, &scratch);
+	sketch_view_state(&other, direct, &other_scratch);
+	ok(view.zeros == other.zeros && sketch_equal(&view, &other), "zeros are merged as zeros");
+	free(state);
+	free(nine);
+	free(direct);
+}
+
 static size_t
 bytes_of(double (*draw) (size_t i), size_t n)
 {
@@ -632,6 +749,10 @@ main(void)
 	test_count_limit();
 	test_refused();
 	test_overflowing_sum();
+	test_compensated_sum();
+	test_negative_zero();
+	test_pages_out_of_order();
+	test_merge_across_zero();
 	test_memory();
 	return done_testing();
 }
