@@ -1,5 +1,5 @@
 /*
- * usage_tokens(): a provider's usage object as disjoint buckets; usage_cost():
+ * usage_tokens(): a provider's usage object as disjoint buckets; price_usage():
  * what it costs, with the shares of audio and images that the buckets have.
  *
  * Entered by backends and parallel workers; pricing/usage.c does the work.
