@@ -10,8 +10,8 @@
 DATABASE=ccproxy
 OWNER_ROLE=ccproxy
 GATEWAY_ROLE=ccproxy_gateway
-PG_FIRST_PORT=54329
-PG_PORTS=200
+PG_FIRST_PORT=25432			# below the ports that outgoing connections get
+PG_PORTS=100
 PG_PORT_SECONDS=5
 PG_START_SECONDS=600		# crash recovery included
 INITDB_FREE_KB=$((300 * 1024))
@@ -109,8 +109,26 @@ forget_dead_postmaster() {
 	done
 }
 
+# One attempt on $pg_port: 0 ready, 1 the port was taken after all; dies otherwise.
+postmaster_start() {
+	local start=$SECONDS log=$state/log/postgresql.log lines
+	rotate_log "$log"
+	lines=$(as_owner wc -l "$log" 2>/dev/null | cut -d' ' -f1)
+	as_owner "$pg_bin/pg_ctl" start -s -W -D "$state/pg/data" -l "$log" </dev/null >/dev/null 2>&1
+	until "$pg_bin/pg_isready" -q -h "$socket" -p "$pg_port"; do
+		sleep 0.1
+		if [ $((SECONDS - start)) -ge 2 ] && ! cluster_pid >/dev/null; then
+			if tail -n +$((${lines:-0} + 1)) "$log" | grep -q 'could not create any TCP/IP sockets'; then return 1; fi
+			tail -n 5 "$log" >&2
+			die "PostgreSQL did not start (log: $log)"
+		fi
+		[ $((SECONDS - start)) -lt $PG_START_SECONDS ] || die "PostgreSQL is not ready after $PG_START_SECONDS s (log: $log)"
+		[ $(((SECONDS - start) % 10)) -ne 9 ] || { say "  PostgreSQL is still starting (recovery), $((SECONDS - start)) s"; sleep 1; }
+	done
+}
+
 cluster_start() {
-	local port made_by tries=0 start=$SECONDS log=$state/log/postgresql.log
+	local made_by tries=0 start=$SECONDS
 	if cluster_pid >/dev/null; then
 		socket=$(socket_dir) || exit 1
 		pg_port=$(cat "$state/pg_port")
@@ -121,31 +139,20 @@ cluster_start() {
 		die "$state/pg/data was made by PostgreSQL $made_by, this is $pg_major: set PG_CONFIG= to the old one's"
 	if [ -n "$made_by" ]; then check_space "$START_FREE_KB"; else cluster_init; fi
 	socket=$(socket_dir) || exit 1
-	port=$(cat "$state/pg_port" 2>/dev/null || echo $PG_FIRST_PORT)
+	pg_port=$(cat "$state/pg_port" 2>/dev/null || echo $PG_FIRST_PORT)
 	# backends of a postmaster that was killed hold its port a moment longer
-	until is_free 127.0.0.1 "$port" || [ $((SECONDS - start)) -ge $PG_PORT_SECONDS ]; do sleep 0.1; done
-	while ! is_free 127.0.0.1 "$port"; do
-		tries=$((tries + 1))
-		[ $tries -lt $PG_PORTS ] || die "no free port for PostgreSQL from $PG_FIRST_PORT on"
-		port=$((PG_FIRST_PORT + tries))
-	done
-	printf '%s\n' "$port" > "$state/pg_port" && chown -h "$invoker:" "$state/pg_port"
-	pg_port=$port
-	cluster_configure "$port"
-	forget_dead_postmaster
-	rotate_log "$log"
+	until is_free 127.0.0.1 "$pg_port" || [ $((SECONDS - start)) -ge $PG_PORT_SECONDS ]; do sleep 0.1; done
 	started_cluster=1
-	start=$SECONDS
-	as_owner "$pg_bin/pg_ctl" start -s -W -D "$state/pg/data" -l "$log" </dev/null >/dev/null 2>&1
-	until "$pg_bin/pg_isready" -q -h "$socket" -p "$port"; do
-		sleep 0.1
-		if [ $((SECONDS - start)) -ge 2 ] && ! cluster_pid >/dev/null; then
-			tail -n 5 "$log" >&2
-			die "PostgreSQL did not start (log: $log)"
+	for ((tries = 1; tries <= PG_PORTS; tries++)); do
+		if is_free 127.0.0.1 "$pg_port"; then
+			printf '%s\n' "$pg_port" > "$state/pg_port" && chown -h "$invoker:" "$state/pg_port"
+			cluster_configure "$pg_port"
+			forget_dead_postmaster
+			! postmaster_start || return 0
 		fi
-		[ $((SECONDS - start)) -lt $PG_START_SECONDS ] || die "PostgreSQL is not ready after $PG_START_SECONDS s (log: $log)"
-		[ $(((SECONDS - start) % 10)) -ne 9 ] || { say "  PostgreSQL is still starting (recovery), $((SECONDS - start)) s"; sleep 1; }
+		pg_port=$((PG_FIRST_PORT + tries))
 	done
+	die "no free port for PostgreSQL from $PG_FIRST_PORT on"
 }
 
 cluster_stop() {

@@ -6,7 +6,7 @@ use Cwd qw(getcwd);
 use File::Temp qw(tempdir);
 use IO::Socket::INET;
 use IPC::Run qw(run start finish);
-use POSIX qw(:sys_wait_h);
+use Socket ();
 use Test::More;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -270,5 +270,18 @@ ok($socket && -d $socket, 'says where the socket went') or diag("$out\n$err");
 ($rc) = make('stop');
 is($rc, 0, 'make stop there');
 ok(!-e $socket, 'takes that folder away');
+
+# a port that nobody answers on and that cannot be had all the same
+my $bound_port = PostgreSQL::Test::Cluster::get_free_port();
+socket(my $bound, Socket::AF_INET(), Socket::SOCK_STREAM(), 0) or die $!;
+bind($bound, Socket::pack_sockaddr_in($bound_port, Socket::inet_aton('127.0.0.1'))) or die $!;
+open my $fh, '>', "$top/var/pg_port" or die $!;
+print $fh "$bound_port\n";
+close $fh;
+($rc, $out, $err) = make('start', "LISTEN=$listen");
+is($rc, 0, 'make start where PostgreSQL\'s port is taken') or diag("$out\n$err");
+isnt(slurp_var('pg_port'), $bound_port, 'goes on to the next port');
+is(sql('SELECT 1'), '1', 'and var/db_url follows');
+make('stop');
 
 done_testing();
