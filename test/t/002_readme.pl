@@ -27,7 +27,7 @@ missing('public functions', do {
 	grep { !/^_|^sketch_|_(?:in|out|recv|send|eq|ne|add|combine|combine_groups|final|insert|pico|lines)$|^decode_|^usd$|^price_/ && !$seen{$_}++ }
 		map { slurp_file($_) =~ /CREATE (?:OR REPLACE )?(?:FUNCTION|PROCEDURE|AGGREGATE|VIEW) ccproxy\.(\w+)/g } glob('sql/*.sql') });
 missing('columns of requests', slurp_file('sql/10_types.sql') =~ /CREATE TYPE ccproxy\.request_record AS \((.*?)\);/s ? $1 =~ /^\s*(\w+)\s+\w/mg : ());
-missing('columns of stats', slurp_file('sql/60_stats.sql') =~ /RETURNS TABLE \((.*?)\)\n/s ? $1 =~ /^\s*(\w+)\s+\w/mg : ());
+missing('columns of stats', join('', map { slurp_file($_) } sort glob('sql/6*.sql')) =~ /CREATE FUNCTION ccproxy\.stats\(.*?RETURNS TABLE \((.*?)\)\n/s ? $1 =~ /^\s*(\w+)\s+\w/mg : ());
 missing('targets', map { "make $_" } slurp_file('Makefile') =~ /^## +make ([a-z]+)/mg);
 
 done_testing();
