@@ -355,10 +355,7 @@ cell_total_add_state(CellTotal *total, const CellState *state)
 	}
 	for (int i = 0; i < CELL_SUMS; i++)
 	{
-		if (!sum_in_range(from->sum[i]))
-			return CELL_TOO_LARGE;
-		to->sum[i] += from->sum[i];
-		if (!sum_in_range(to->sum[i]))
+		if (__builtin_add_overflow(to->sum[i], from->sum[i], &to->sum[i]) || !sum_in_range(to->sum[i]))
 			return CELL_TOO_LARGE;
 	}
 	for (int i = 0; i < CELL_BOUNDARIES; i++)

@@ -17,6 +17,7 @@
 /* Keys are ordered by so many bits at a time. */
 #define RADIX_BITS		11
 #define RADIX			(1 << RADIX_BITS)
+#define RADIX_DIGITS	3
 
 /* ---- walking ---- */
 
@@ -152,31 +153,43 @@ cells_writer_put_total(CellsWriter *writer, uint32_t key, CellTotal *total)
 
 /* ---- merging ---- */
 
-/* Orders entries by key, stably; returns the entries or the spare. */
+/* Orders entries by key; returns the entries or the spare. */
 static CellEntry *
 sort_entries(CellEntry *entries, CellEntry *spare, size_t n)
 {
+	uint32_t	start[RADIX_DIGITS][RADIX] = {0};
 	bool		ordered = true;
-	uint32_t	most = 0;
+	uint32_t	before = 0;
 
 	for (size_t i = 0; i < n; i++)
 	{
-		ordered &= i == 0 || entries[i - 1].key <= entries[i].key;
-		most = entries[i].key > most ? entries[i].key : most;
-	}
-	for (uint32_t shift = 0; !ordered && shift < 32 && most >> shift != 0; shift += RADIX_BITS)
-	{
-		size_t		start[RADIX + 1] = {0};
-		CellEntry  *other = spare;
+		uint32_t	key = entries[i].key;
 
+		ordered &= before <= key;
+		before = key;
+		for (int digit = 0; digit < RADIX_DIGITS; digit++)
+			start[digit][key >> (digit * RADIX_BITS) & (RADIX - 1)]++;
+	}
+	for (int digit = 0; !ordered && digit < RADIX_DIGITS; digit++)
+	{
+		uint32_t   *at = start[digit];
+		uint32_t	shift = (uint32_t) digit * RADIX_BITS;
+		uint32_t	below = 0;
+		CellEntry  *sorted = spare;
+
+		if (at[entries[0].key >> shift & (RADIX - 1)] == n)
+			continue;
+		for (uint32_t i = 0; i < RADIX; i++)
+		{
+			uint32_t	count = at[i];
+
+			at[i] = below;
+			below += count;
+		}
 		for (size_t i = 0; i < n; i++)
-			start[(entries[i].key >> shift & (RADIX - 1)) + 1]++;
-		for (uint32_t digit = 1; digit < RADIX; digit++)
-			start[digit] += start[digit - 1];
-		for (size_t i = 0; i < n; i++)
-			other[start[entries[i].key >> shift & (RADIX - 1)]++] = entries[i];
+			sorted[at[entries[i].key >> shift & (RADIX - 1)]++] = entries[i];
 		spare = entries;
-		entries = other;
+		entries = sorted;
 	}
 	return entries;
 }

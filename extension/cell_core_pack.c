@@ -10,20 +10,19 @@ zigzag(cell_int128 value)
 	return ((cell_uint128) value << 1) ^ (value < 0 ? ~(cell_uint128) 0 : 0);
 }
 
+/* Tokens of few values: their first, and how many there are of ascending gaps. */
+static const struct
+{
+	uint8_t		first;
+	uint8_t		gaps;
+}			small_token[8] = {{0, 0}, {0, 112}, {112, 32}, {144, 16}, {160, 8}, {168, 4}, {0, 0}, {0, 0}};
+
 /* A token as sketch_core_packed.c has it. */
-static uint8_t *
+static inline uint8_t *
 put_token(uint8_t *to, uint32_t gap, uint64_t count)
 {
-	if (count == 1 && gap < 112)
-		*to++ = (uint8_t) gap;
-	else if (count == 2 && gap < 32)
-		*to++ = (uint8_t) (112 + gap);
-	else if (count == 3 && gap < 16)
-		*to++ = (uint8_t) (144 + gap);
-	else if (count == 4 && gap < 8)
-		*to++ = (uint8_t) (160 + gap);
-	else if (count == 5 && gap < 4)
-		*to++ = (uint8_t) (168 + gap);
+	if (__builtin_expect(count < 8 && gap < small_token[count].gaps, 1))
+		*to++ = (uint8_t) (small_token[count].first + gap);
 	else if (gap == 0 && count >= 6 && count < 62)
 		*to++ = (uint8_t) (172 + count - 6);
 	else if (gap == 1 && count >= 6 && count < 28)
@@ -67,6 +66,21 @@ put_field(uint8_t *to, cell_uint128 value, uint32_t *size)
 	return to + bytes;
 }
 
+/* Which of the first 64 slots hold something; n are there. */
+static inline uint64_t
+occupied_slots(const uint64_t *slots, uint32_t n)
+{
+	uint64_t	occupied = 0;
+
+	if (n >= 64)
+		for (uint32_t i = 0; i < 64; i++)
+			occupied |= (uint64_t) (slots[i] != 0) << i;
+	else
+		for (uint32_t i = 0; i < n; i++)
+			occupied |= (uint64_t) (slots[i] != 0) << i;
+	return occupied;
+}
+
 static uint8_t *
 put_tokens(CellTotal *total, int latency, uint8_t *to)
 {
@@ -79,15 +93,14 @@ put_tokens(CellTotal *total, int latency, uint8_t *to)
 		return to;
 	slots[low]--;
 	slots[high]--;
-	for (uint32_t slot = low; slot <= high; slot++)
+	for (uint32_t base = low; base <= high; base += 64)
 	{
-		/* by eights over where nothing is */
-		while (slot + 8 <= high &&
-			   (slots[slot] | slots[slot + 1] | slots[slot + 2] | slots[slot + 3] |
-				slots[slot + 4] | slots[slot + 5] | slots[slot + 6] | slots[slot + 7]) == 0)
-			slot += 8;
-		if (slots[slot] != 0)
+		uint64_t	occupied = occupied_slots(slots + base, high - base + 1);
+
+		for (; occupied != 0; occupied &= occupied - 1)
 		{
+			uint32_t	slot = base + (uint32_t) __builtin_ctzll(occupied);
+
 			to = put_token(to, slot - next, slots[slot]);
 			next = slot + 1;
 		}

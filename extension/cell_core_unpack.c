@@ -116,6 +116,7 @@ read_fields(cell_uint128 *field, const uint8_t *bytes, const uint8_t *end, bool 
 static inline const uint8_t *
 read_small_fields(cell_uint128 *field, int n, const uint8_t *from, uint64_t sizes)
 {
+#pragma GCC unroll 16
 	for (int i = 0; i < n; i++)
 	{
 		uint32_t	size = sizes & 0xF;
@@ -235,6 +236,7 @@ typedef struct Header
 {
 	bool		detail;
 	bool		rare;
+	bool		small;			/* no field is negative or beyond 64 bits */
 	uint64_t	requests;
 	uint64_t	n[CELL_LATENCIES];
 	int64_t		least[CELL_LATENCIES];
@@ -276,6 +278,7 @@ read_header(Header *header, cell_uint128 *field, const uint8_t *bytes, const uin
 			from = read_small_fields(field + COMMON, FIELDS - COMMON, from, rare_sizes);
 		if (from > end)
 			from = NULL;
+		header->small = !is_signed;
 	}
 	if (from == NULL)
 		return NULL;
@@ -346,15 +349,15 @@ add_at_most(CellNumbers *numbers, uint64_t n, const uint8_t *from, const uint8_t
 }
 
 static inline bool
-add_sum(CellNumbers *numbers, int sum, cell_uint128 field)
+add_sum(CellNumbers *numbers, int i, cell_uint128 field)
 {
-	cell_int128 value = (cell_int128) field;
+	cell_int128 sum;
 
-	/* both within 2^126: no overflow */
-	if (value < -CELL_SUM_MAX || value > CELL_SUM_MAX)
+	if (__builtin_add_overflow(numbers->sum[i], (cell_int128) field, &sum) ||
+		sum < -CELL_SUM_MAX || sum > CELL_SUM_MAX)
 		return false;
-	numbers->sum[sum] += value;
-	return numbers->sum[sum] >= -CELL_SUM_MAX && numbers->sum[sum] <= CELL_SUM_MAX;
+	numbers->sum[i] = sum;
+	return true;
 }
 
 CellStatus
@@ -401,9 +404,18 @@ cell_total_add_packed(CellTotal *total, const uint8_t *bytes, size_t length, siz
 	numbers->priced += header.requests;
 	numbers->n[CELL_RESPONSE] += header.n[CELL_RESPONSE];
 	numbers->n[CELL_TTFT] += header.n[CELL_TTFT];
-	for (int i = 0; i < CELL_SUMS; i++)
-		if (sum_field[i] < COMMON)
-			in_range &= add_sum(numbers, i, field[sum_field[i]]);
+	if (header.small)
+	{
+		/* below 2^64 each: not even 2^62 of them overflow, and cell_pack() checks the sum */
+#pragma GCC unroll 16
+		for (int i = 0; i < CELL_SUMS; i++)
+			if (sum_field[i] < COMMON)
+				numbers->sum[i] += (uint64_t) field[sum_field[i]];
+	}
+	else
+		for (int i = 0; i < CELL_SUMS; i++)
+			if (sum_field[i] < COMMON)
+				in_range &= add_sum(numbers, i, field[sum_field[i]]);
 	if (header.rare)
 	{
 		numbers->failed += (uint64_t) field[F_FAILED];
