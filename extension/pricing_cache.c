@@ -16,7 +16,6 @@
 #include "postgres.h"
 
 #include "catalog/namespace.h"
-#include "common/hashfn.h"
 #include "utils/builtins.h"
 #include "utils/catcache.h"
 #include "utils/inval.h"
@@ -140,15 +139,15 @@ digest(const struct price_row *const *rows, size_t n_rows)
 	{
 		size_t		len = price_write_row(rows[i], line);
 
-		sum += DatumGetUInt64(hash_any_extended((unsigned char *) line, (int) len, 0));
+		sum += price_digest_line((struct price_text) {line, len});
 	}
 	for (size_t i = 0; i < n_aliases; i++)
 	{
 		size_t		len = price_write_alias(&aliases[i], line);
 
-		sum += DatumGetUInt64(hash_any_extended((unsigned char *) line, (int) len, 0));
+		sum += price_digest_line((struct price_text) {line, len});
 	}
-	return (int64) (sum & PG_INT64_MAX);
+	return price_digest_version(sum);
 }
 
 static void

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/catalogue.h"
+
 void
 batch_init(struct batch *b)
 {
@@ -161,7 +163,7 @@ new_unit(struct batch *b, size_t first, size_t count, bool staged)
 }
 
 bool
-batch_fill(struct batch *b, struct submission *list)
+batch_fill(struct batch *b, struct submission *list, int64_t catalogue_version)
 {
 	size_t		total = 0;
 	void	   *items = b->items;
@@ -171,12 +173,17 @@ batch_fill(struct batch *b, struct submission *list)
 	b->nitems = b->nrepeats = 0;
 	b->nunits = 0;
 	b->submissions = list;
+	b->catalogue_version = catalogue_version;
 	if (!reserve(&items, &b->item_slots, total, sizeof(*b->items)))
 		goto fail;
 	b->items = items;
 	for (struct submission *s = list; s != NULL; s = s->next)
+	{
+		bool		priced = catalogue_version != CATALOGUE_NONE && s->catalogue_version == catalogue_version;
+
 		for (size_t i = 0; i < s->nevents; i++)
-			b->items[b->nitems++] = (struct batch_item) {&s->events[i], s, event_is_direct(&s->events[i])};
+			b->items[b->nitems++] = (struct batch_item) {&s->events[i], s, priced && event_is_direct(&s->events[i])};
+	}
 	if (!merge_what_has_parts(b))
 		goto fail;
 	sort_items(b);

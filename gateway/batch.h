@@ -23,7 +23,7 @@ struct batch_item
 {
 	struct event *event;
 	struct submission *submission;
-	bool		direct;			/* straight COPY; those come first, by key */
+	bool		direct;			/* straight COPY, as priced; those come first, by key */
 };
 
 /* An event whose key came earlier in the same batch. */
@@ -52,6 +52,7 @@ struct batch
 	struct batch_repeat *repeats;
 	size_t		nrepeats;
 	size_t		repeat_slots;
+	int64_t		catalogue_version;	/* what all direct items are priced with */
 	struct batch_unit units[BATCH_MAX_UNITS];
 	int			nunits;			/* 0: everything has its outcome */
 };
@@ -59,10 +60,12 @@ struct batch
 void		batch_init(struct batch *b);
 void		batch_free(struct batch *b);
 /*
- * Fills an empty batch with the events of a list of submissions. False when
- * memory or randomness runs out; it is empty again then.
+ * Fills an empty batch with the events of a list of submissions; what was not
+ * priced with that version of the catalogue is merged, so that the server
+ * prices it. False when memory or randomness runs out; it is empty again then.
  */
-bool		batch_fill(struct batch *b, struct submission *list) __attribute__((warn_unused_result));
+bool		batch_fill(struct batch *b, struct submission *list, int64_t catalogue_version)
+			__attribute__((warn_unused_result));
 /* The unit to work on, or NULL. */
 struct batch_unit *batch_current(struct batch *b);
 /* The current unit is done with. */

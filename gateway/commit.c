@@ -1,5 +1,12 @@
 /*
  * One batch to PostgreSQL; see commit.h.
+ *
+ * Direct rows carry costs the gateway computed, with prices that may have been
+ * changed since. So the transaction asks for the version of the prices before
+ * it copies them, and when it is not the one the rows were priced with, the COPY
+ * is called off and the unit goes the way of merging, where the server prices.
+ * The server answers from a transaction that began after the events arrived:
+ * prices that were committed before an event was posted always count.
  */
 #include "gateway/commit.h"
 
@@ -28,6 +35,8 @@ struct attempt
 	int64_t		deadline_us;
 	size_t		ndirect;		/* items at the unit's start that are copied straight */
 	size_t		copies_done;
+	bool		version_seen;	/* of the prices; asked for when ndirect > 0 */
+	bool		prices_stale;
 	bool		committed;
 	bool		failed;			/* failure is set */
 };
@@ -75,11 +84,13 @@ build_sql(const struct attempt *a, struct text *sql)
 				"INSERT INTO ccproxy.ingest_batch(batch_id)VALUES('%s');", a->unit->id);
 	if (a->ndirect > 0)
 	{
-		text_printf(sql, "COPY ccproxy.request_log(%s)FROM STDIN(FORMAT binary);", columns);
+		text_printf(sql, "SELECT ccproxy.price_catalogue_version();"
+					"COPY ccproxy.request_log(%s)FROM STDIN(FORMAT binary);", columns);
 		put_marks(a, sql);
 	}
 	if (a->ndirect < a->unit->count)
-		text_printf(sql, "COPY pg_temp.ccproxy_staging(ord,kind,part_ts,%s)FROM STDIN(FORMAT binary);"
+		text_printf(sql, PGSESSION_STAGING_SQL
+					"COPY pg_temp.ccproxy_staging(ord,kind,part_ts,%s)FROM STDIN(FORMAT binary);"
 					"SELECT ord,outcome FROM ccproxy.merge_events(ARRAY("
 					"SELECT ROW(ord,kind,part_ts,ROW(%s)::ccproxy.request_metric)::ccproxy.request_event "
 					"FROM pg_temp.ccproxy_staging ORDER BY ord));", columns, columns);
@@ -139,6 +150,15 @@ read_outcomes(struct attempt *a, const PGresult *result)
 	}
 }
 
+/* The version of the prices the server works with now. */
+static void
+read_version(struct attempt *a, const PGresult *result)
+{
+	a->version_seen = true;
+	a->prices_stale = PQntuples(result) != 1 ||
+		strtoll(PQgetvalue(result, 0, 0), NULL, 10) != a->b->catalogue_version;
+}
+
 /* One result of the transaction. False when the session is gone. */
 static bool
 take_result(struct attempt *a, PGresult *result)
@@ -146,9 +166,14 @@ take_result(struct attempt *a, PGresult *result)
 	switch (PQresultStatus(result))
 	{
 		case PGRES_COPY_IN:
+			if (a->prices_stale)
+				return pgsession_end_copy(&a->c->session, "prices have changed", a->deadline_us);
 			return send_copy(a, a->copies_done++ == 0 && a->ndirect > 0);
 		case PGRES_TUPLES_OK:
-			read_outcomes(a, result);
+			if (a->ndirect > 0 && !a->version_seen)
+				read_version(a, result);
+			else
+				read_outcomes(a, result);
 			return true;
 		case PGRES_COMMAND_OK:
 			if (strcmp(PQcmdStatus(result), "COMMIT") == 0)
@@ -219,7 +244,7 @@ try_unit(struct attempt *a)
 		while (a->ndirect < a->unit->count && unit_item(a, a->ndirect)->direct)
 			a->ndirect++;
 	a->copies_done = 0;
-	a->committed = a->failed = false;
+	a->committed = a->failed = a->version_seen = a->prices_stale = false;
 	a->deadline_us = monotonic_us() + PGSESSION_TIMEOUT_US;
 	if (a->ndirect < a->unit->count)
 		metric_add(METRIC_STORE_BATCHES_STAGED, 1);
@@ -377,6 +402,13 @@ work_on_unit(struct attempt *a)
 {
 	enum pgerror_class class = try_unit(a);
 
+	if (a->prices_stale && class != PGERROR_LOST)
+	{
+		metric_add(METRIC_STORE_BATCHES_REPRICED, 1);
+		a->c->prices_stale = true;
+		a->unit->staged = true;
+		return PGERROR_NONE;
+	}
 	if (class == PGERROR_NO_PARTITION)
 	{
 		if (a->unit->partition_tries++ < COMMIT_MAX_PARTITION_TRIES)

@@ -23,6 +23,7 @@ struct committer
 {
 	struct pgsession session;
 	struct copy_buffer buffer;
+	bool		prices_stale;	/* the server's are others than a batch was priced with */
 };
 
 /*

@@ -20,6 +20,7 @@
 #include "gateway/arena.h"
 #include "gateway/event.h"
 #include "gateway/store.h"
+#include "pricing/price.h"
 
 #define DECODE_MAX_EVENTS		10000		/* default of options.max_events */
 #define DECODE_MAX_EVENT_BYTES	(1 << 20)	/* default of options.max_event_bytes */
@@ -29,6 +30,7 @@
 struct decode_options
 {
 	const struct store_facts *facts;	/* known, or DECODE_NOT_READY comes back */
+	const struct price_catalogue *prices;	/* NULL: events stay unpriced, the server does it */
 	int64_t		now_us;			/* time of receipt, Unix epoch, microseconds */
 	size_t		max_events;		/* more than this: DECODE_TOO_MANY */
 	size_t		max_event_bytes;	/* a longer event is refused by index */

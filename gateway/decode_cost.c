@@ -3,8 +3,6 @@
  */
 #include "gateway/decode_cost.h"
 
-#include "pricing/price.h"
-
 /* A column's text, absent when it has none. */
 static struct price_text
 text_of(const struct copy_value *v)
@@ -26,7 +24,7 @@ set_number(struct copy_value *v, int64_t number)
 }
 
 void
-decode_cost(struct copy_value values[EVENT_COLUMNS], int64_t ts_us)
+decode_cost(const struct price_catalogue *prices, struct copy_value values[EVENT_COLUMNS], int64_t ts_us)
 {
 	struct price_request request;
 	struct price_cost cost;
@@ -48,7 +46,7 @@ decode_cost(struct copy_value values[EVENT_COLUMNS], int64_t ts_us)
 			.reasoning = count_of(&values[EVENT_COL_reasoning_tokens]),
 		},
 	};
-	if (price_request_cost(price_shipped_catalogue(), &request, &cost) != PRICE_PRICED)
+	if (price_request_cost(prices, &request, &cost) != PRICE_PRICED)
 		return;
 	set_number(&values[EVENT_COL_input_cost], cost.input_pico);
 	set_number(&values[EVENT_COL_cache_read_cost], cost.cache_read_pico);

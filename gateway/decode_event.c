@@ -524,8 +524,8 @@ finish_event(struct reading *r, struct event *event)
 	size_t		size;
 	uint8_t    *row;
 
-	if (r->kind == EVENT_KIND_COMPLETE)
-		decode_cost(v, ts_us);
+	if (r->kind == EVENT_KIND_COMPLETE && r->d->options->prices != NULL)
+		decode_cost(r->d->options->prices, v, ts_us);
 	size = copy_row_size(v);
 	row = arena_alloc(r->d->arena, size);
 	if (row == NULL)

@@ -26,6 +26,17 @@ enum check_column
 	CHECK_TABLE
 };
 
+enum facts_column
+{
+	FACTS_RETENTION,
+	FACTS_SECRET,
+	FACTS_CATALOGUE,
+	FACTS_BACKEND,
+	FACTS_LISTENING
+};
+
+#define PRICES_CHANNEL "ccproxy_prices"
+
 #define STRINGIFY(x) #x
 #define TO_STRING(x) STRINGIFY(x)
 
@@ -42,9 +53,14 @@ static const char setup_sql[] =
 " (SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'ccproxy_metrics'),"
 " pg_catalog.to_regclass('ccproxy.request_log') IS NOT NULL";
 
+/* The backend is asked for so that a pooler shows itself: libpq knows another. */
 static const char facts_sql[] =
 "SELECT (extract(epoch FROM retention) * 1000000)::pg_catalog.int8,"
-" pg_catalog.encode(hash_secret, 'hex') FROM ccproxy.gateway_configuration()";
+" pg_catalog.encode(hash_secret, 'hex'), catalogue_version, pg_catalog.pg_backend_pid(),"
+" EXISTS (SELECT FROM pg_catalog.pg_listening_channels() AS c WHERE c = '" PRICES_CHANNEL "')"
+" FROM ccproxy.gateway_configuration()";
+
+static const char listen_sql[] = "LISTEN " PRICES_CHANNEL;
 
 /* What grant_gateway() gives; without it every batch would fail. */
 static const char privileges_sql[] =
@@ -52,10 +68,6 @@ static const char privileges_sql[] =
 " AND pg_catalog.has_table_privilege('ccproxy.ingest_batch', 'INSERT')"
 " AND pg_catalog.has_function_privilege('ccproxy.merge_events(ccproxy.request_event[])', 'EXECUTE'),"
 " current_user";
-
-static const char staging_sql[] =
-"CREATE TEMP TABLE IF NOT EXISTS ccproxy_staging"
-" (ord integer, kind smallint, part_ts timestamptz, LIKE ccproxy.request_metric) ON COMMIT DELETE ROWS";
 
 /* Copies a message as one line: any run of blanks is one, none at the end. */
 static void
@@ -238,6 +250,20 @@ pgsession_alive(struct pgsession *s)
 	return PQstatus(s->conn) == CONNECTION_OK;
 }
 
+bool
+pgsession_notified(struct pgsession *s)
+{
+	PGnotify   *notify;
+	bool		notified = false;
+
+	while ((notify = PQnotifies(s->conn)) != NULL)
+	{
+		notified |= strcmp(notify->relname, PRICES_CHANNEL) == 0;
+		PQfreemem(notify);
+	}
+	return notified;
+}
+
 void
 pgsession_close(struct pgsession *s)
 {
@@ -252,9 +278,10 @@ ignore_notice(void *arg, const char *message)
 	(void) message;
 }
 
-/* Brings the connection up. */
+/* Brings the connection up; it may be half open on failure. */
 static bool
-connect_session(struct pgsession *s, const char *db_url, struct pgfailure *failure)
+start_connection(struct pgsession *s, const char *db_url, const char *application_name,
+				 struct pgfailure *failure)
 {
 	/* the last of equal keywords counts: what the URL says wins */
 	static const char *const keywords[] = {
@@ -262,7 +289,7 @@ connect_session(struct pgsession *s, const char *db_url, struct pgfailure *failu
 		"tcp_user_timeout", "target_session_attrs", "dbname", NULL
 	};
 	const char *const values[] = {
-		"ccproxy-gateway", "30", "10", "3", "30000", "read-write", db_url, NULL
+		application_name, "30", "10", "3", "30000", "read-write", db_url, NULL
 	};
 	int64_t		deadline_us = monotonic_us() + PGSESSION_CONNECT_TIMEOUT_US;
 	PostgresPollingStatusType polling = PGRES_POLLING_WRITING;
@@ -293,6 +320,16 @@ connect_session(struct pgsession *s, const char *db_url, struct pgfailure *failu
 	return true;
 }
 
+bool
+pgsession_connect(struct pgsession *s, const char *db_url, const char *application_name,
+				  struct pgfailure *failure)
+{
+	if (start_connection(s, db_url, application_name, failure))
+		return true;
+	pgsession_close(s);
+	return false;
+}
+
 /* Two hexadecimal digits each; the number of bytes, 0 when there are too many. */
 static size_t
 read_hex(const char *hex, uint8_t *out, size_t size)
@@ -320,10 +357,14 @@ pgsession_read_facts(struct pgsession *s, struct store_facts *facts, struct pgfa
 	*facts = (struct store_facts) {0};
 	if (PQntuples(result) == 1)
 	{
-		facts->retention_us = PQgetisnull(result, 0, 0) ? 0 : strtoll(PQgetvalue(result, 0, 0), NULL, 10);
-		facts->hash_secret_len = read_hex(PQgetvalue(result, 0, 1), facts->hash_secret,
+		facts->retention_us = PQgetisnull(result, 0, FACTS_RETENTION) ? 0
+			: strtoll(PQgetvalue(result, 0, FACTS_RETENTION), NULL, 10);
+		facts->hash_secret_len = read_hex(PQgetvalue(result, 0, FACTS_SECRET), facts->hash_secret,
 										  sizeof(facts->hash_secret));
 		facts->known = facts->hash_secret_len > 0;
+		s->catalogue_version = strtoll(PQgetvalue(result, 0, FACTS_CATALOGUE), NULL, 10);
+		s->listening = strcmp(PQgetvalue(result, 0, FACTS_LISTENING), "t") == 0 &&
+			PQbackendPID(s->conn) == atoi(PQgetvalue(result, 0, FACTS_BACKEND));
 	}
 	PQclear(result);
 	if (!facts->known)
@@ -383,6 +424,16 @@ check_privileges(struct pgsession *s, struct pgfailure *failure)
 	return granted;
 }
 
+/* Asks for word of changes; a pooler that refuses is no reason to stop. */
+static bool
+listen_for_prices(struct pgsession *s, struct pgfailure *failure)
+{
+	PGresult   *result = pgsession_exec(s, listen_sql, 0, NULL, failure);
+
+	PQclear(result);
+	return result != NULL || failure->class != PGERROR_LOST;
+}
+
 /* Lengthens the retention to what the settings ask for; never shortens it. */
 static bool
 set_retention(struct pgsession *s, int64_t days, struct store_facts *facts, struct pgfailure *failure)
@@ -429,11 +480,12 @@ prepare_session(struct pgsession *s, const struct pgsession_options *options,
 		PQclear(result);
 		log_event(LOG_LEVEL_INFO, "metrics_table_created");
 	}
-	if (!check_privileges(s, failure) || !pgsession_read_facts(s, facts, failure))
+	if (!check_privileges(s, failure) || !listen_for_prices(s, failure) ||
+		!pgsession_read_facts(s, facts, failure))
 		return false;
 	if (options->retention_days > 0 && !set_retention(s, options->retention_days, facts, failure))
 		return false;
-	result = pgsession_exec(s, staging_sql, 0, NULL, failure);
+	result = pgsession_exec(s, PGSESSION_STAGING_SQL, 0, NULL, failure);
 	if (result == NULL)
 		return false;
 	PQclear(result);
@@ -444,8 +496,9 @@ bool
 pgsession_open(struct pgsession *s, const struct pgsession_options *options,
 			   struct store_facts *facts, struct pgfailure *failure)
 {
-	if (connect_session(s, options->db_url, failure) &&
-		prepare_session(s, options, facts, failure))
+	if (!pgsession_connect(s, options->db_url, "ccproxy-gateway", failure))
+		return false;
+	if (prepare_session(s, options, facts, failure))
 		return true;
 	pgsession_close(s);
 	return false;

@@ -1,6 +1,7 @@
 /*
  * The writer's session: one libpq connection, set up so that a COMMIT means
- * durable. Entered by the committer's thread only.
+ * durable. Entered by one thread only: the committer's, and for sessions that
+ * are but connected, whoever connected them.
  *
  * Every wait is a poll() in slices that watches the session's give_up_us, so
  * that shutting down never hangs on a server that does not answer.
@@ -30,6 +31,9 @@ struct pgsession
 {
 	PGconn	   *conn;			/* NULL while not connected */
 	_Atomic int64_t *give_up_us;	/* monotonic clock; waits end there */
+	/* as of the last reading of the facts: */
+	int64_t		catalogue_version;	/* of the server's prices */
+	bool		listening;		/* changes of prices are notified */
 };
 
 /* What opening needs to know. */
@@ -47,7 +51,11 @@ bool		pgsession_open(struct pgsession *s, const struct pgsession_options *option
 						   struct store_facts *facts, struct pgfailure *failure)
 			__attribute__((warn_unused_result));
 void		pgsession_close(struct pgsession *s);
-/* Reads the facts again. */
+/* Only the connection, under that name, for a session of another kind. */
+bool		pgsession_connect(struct pgsession *s, const char *db_url, const char *application_name,
+							  struct pgfailure *failure)
+			__attribute__((warn_unused_result));
+/* Reads the facts again, and what the session knows with them. */
 bool		pgsession_read_facts(struct pgsession *s, struct store_facts *facts,
 								 struct pgfailure *failure)
 			__attribute__((warn_unused_result));
@@ -78,6 +86,13 @@ void		pgsession_failure(const struct pgsession *s, const PGresult *result,
 							  struct pgfailure *failure);
 /* True while the connection is there; looks at the socket without waiting. */
 bool		pgsession_alive(struct pgsession *s);
+/* True when a change of prices has been notified since it was last asked. */
+bool		pgsession_notified(struct pgsession *s);
+
+/* Makes the staging table where the session has none; empties with each transaction. */
+#define PGSESSION_STAGING_SQL \
+	"CREATE TEMP TABLE IF NOT EXISTS ccproxy_staging" \
+	"(ord integer,kind smallint,part_ts timestamptz,LIKE ccproxy.request_metric)ON COMMIT DELETE ROWS;"
 
 /* Longest one transaction, or setting up, may take before we call it lost. */
 #define PGSESSION_TIMEOUT_US	INT64_C(60000000)

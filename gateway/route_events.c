@@ -7,6 +7,7 @@
  */
 #include <string.h>
 
+#include "gateway/catalogue.h"
 #include "gateway/log.h"
 #include "gateway/request.h"
 
@@ -122,6 +123,7 @@ handle(struct request *r)
 	struct gateway *g = r->gateway;
 	const struct settings *s = g->settings;
 	struct store_facts facts;
+	struct catalogue *catalogue;
 	struct decode_options options = {0};
 	size_t		most = r->body_len / SMALLEST_EVENT_BYTES + 1;
 	enum decode_status status;
@@ -138,7 +140,10 @@ handle(struct request *r)
 		most = (size_t) s->max_events_per_request;
 	r->arena.limit = r->body_len * ARENA_PER_BODY_BYTE + most * ARENA_PER_EVENT_BYTES + ARENA_BASE_BYTES;
 	store_get_facts(g->store, &facts);
+	catalogue = store_get_prices(g->store);
 	options.facts = &facts;
+	options.prices = catalogue ? catalogue->prices : NULL;
+	r->submission.catalogue_version = catalogue ? catalogue->version : CATALOGUE_NONE;
 	options.now_us = wall_clock_us();
 	options.max_events = (size_t) s->max_events_per_request;
 	options.max_event_bytes = (size_t) s->max_event_bytes;
@@ -147,6 +152,7 @@ handle(struct request *r)
 	options.drop_user_agent = s->drop_user_agent;
 	options.drop_error_message = s->drop_error_message;
 	status = decode_events(&r->arena, r->body, r->body_len, &options, &r->decoded);
+	catalogue_release(catalogue);
 	request_body_free(r);
 	switch (status)
 	{

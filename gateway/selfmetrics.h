@@ -39,6 +39,9 @@
 	C(STORE_BATCHES, "ccproxy_gateway_batches_total", "outcome=\"committed\"", "Batches of events, by outcome.") \
 	C(STORE_BATCHES_FAILED, "ccproxy_gateway_batches_total", "outcome=\"failed\"", "") \
 	C(STORE_BATCHES_STAGED, "ccproxy_gateway_batches_staged_total", "", "Batches that went through the staging path.") \
+	C(STORE_BATCHES_REPRICED, "ccproxy_gateway_batches_repriced_total", "", "Batches the server had to price because prices had changed since the events came.") \
+	C(PRICE_LOADS, "ccproxy_gateway_price_loads_total", "outcome=\"ok\"", "Times the prices were loaded, by outcome.") \
+	C(PRICE_LOADS_FAILED, "ccproxy_gateway_price_loads_total", "outcome=\"failed\"", "") \
 	C(STORE_RETRIES, "ccproxy_gateway_batch_retries_total", "", "Batches tried again after a transient error.") \
 	C(STORE_CONNECTS, "ccproxy_gateway_pg_connects_total", "outcome=\"ok\"", "Attempts to connect for writing, by outcome.") \
 	C(STORE_CONNECT_FAILURES, "ccproxy_gateway_pg_connects_total", "outcome=\"failed\"", "") \

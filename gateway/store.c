@@ -17,11 +17,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/random.h>
 #include <unistd.h>
 
+#include "gateway/backoff.h"
 #include "gateway/commit.h"
 #include "gateway/log.h"
+#include "gateway/prices.h"
 #include "gateway/selfmetrics.h"
 #include "gateway/settings.h"
 
@@ -45,6 +46,7 @@ struct store
 
 	_Atomic int64_t give_up_us; /* monotonic: the committer must be done by then */
 	_Atomic int64_t retry_at_us;	/* monotonic: the next attempt to connect */
+	struct prices prices;		/* has a lock of its own */
 
 	pthread_mutex_t lock;
 	/* under lock */
@@ -220,27 +222,11 @@ expire(struct store *s, int64_t now_us)
 	expire_queue(s, now_us);
 }
 
-/* A random share of a cap that doubles with each failure. */
-static int64_t
-backoff_us(int failures)
-{
-	int64_t		cap = BACKOFF_FIRST_US;
-	uint32_t	random = 0;
-
-	for (int i = 1; i < failures && cap < BACKOFF_MAX_US; i++)
-		cap *= 2;
-	if (cap > BACKOFF_MAX_US)
-		cap = BACKOFF_MAX_US;
-	if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != (ssize_t) sizeof(random))
-		return cap;
-	return cap * (int64_t) (random >> 8) >> 24;
-}
-
 /* Waits after a failure, answering what expires meanwhile. False to leave. */
 static bool
 back_off(struct store *s)
 {
-	int64_t		until_us = monotonic_us() + backoff_us(s->failures);
+	int64_t		until_us = monotonic_us() + backoff_us(s->failures, BACKOFF_FIRST_US, BACKOFF_MAX_US);
 
 	atomic_store(&s->retry_at_us, until_us);
 	for (;;)
@@ -320,13 +306,40 @@ note_success(struct store *s)
 	s->last_reason[0] = '\0';
 }
 
-static void
+/* The session is of no use any more. */
+static bool
+leave_session(struct store *s, const struct pgfailure *failure)
+{
+	pgsession_close(&s->committer.session);
+	note_failure(s, failure);
+	return false;
+}
+
+/* What the session has just read, for everyone. */
+static bool
 publish_facts(struct store *s, const struct store_facts *facts)
 {
+	struct pgfailure failure = {0};
+
+	if (!prices_check(&s->prices, &s->committer.session, &failure))
+		return leave_session(s, &failure);
 	pthread_mutex_lock(&s->lock);
 	s->facts = *facts;
 	pthread_mutex_unlock(&s->lock);
 	s->facts_read_us = monotonic_us();
+	return true;
+}
+
+/* Loads the prices where there has been word of a change. */
+static bool
+refresh_prices(struct store *s)
+{
+	struct pgfailure failure = {0};
+
+	if (!pgsession_notified(&s->committer.session) && !s->committer.prices_stale)
+		return true;
+	s->committer.prices_stale = false;
+	return prices_load(&s->prices, &s->committer.session, &failure) || leave_session(s, &failure);
 }
 
 /* One attempt to connect. */
@@ -343,8 +356,7 @@ try_connect(struct store *s)
 		return false;
 	}
 	metric_add(METRIC_STORE_CONNECTS, 1);
-	publish_facts(s, &facts);
-	return true;
+	return publish_facts(s, &facts);
 }
 
 /* Settings in the database may change under us; also shows that it answers. */
@@ -354,14 +366,8 @@ refresh_facts(struct store *s)
 	struct pgfailure failure = {0};
 	struct store_facts facts;
 
-	if (pgsession_read_facts(&s->committer.session, &facts, &failure))
-	{
-		publish_facts(s, &facts);
-		return true;
-	}
-	pgsession_close(&s->committer.session);
-	note_failure(s, &failure);
-	return false;
+	return pgsession_read_facts(&s->committer.session, &facts, &failure)
+		? publish_facts(s, &facts) : leave_session(s, &failure);
 }
 
 /* Makes the next batch of what is queued. False when there is none to work on. */
@@ -376,7 +382,7 @@ next_batch(struct store *s)
 	if (list == NULL)
 		return false;
 	s->batch_deadline_us = list->deadline_us;
-	if (!batch_fill(&s->batch, list))
+	if (!batch_fill(&s->batch, list, prices_version(&s->prices)))
 	{
 		answer_unavailable(s, list);
 		return false;
@@ -444,6 +450,8 @@ committer_main(void *arg)
 				  (s->failures > 0 && s->batch.submissions == NULL)) &&
 				 !refresh_facts(s))
 			continue;
+		if (!refresh_prices(s))
+			continue;
 		/* while a batch is stuck, only its COMMIT shows that the trouble is over */
 		if (!is_up(s) && s->batch.submissions == NULL)
 			note_success(s);
@@ -482,6 +490,7 @@ store_open(const struct settings *settings)
 	atomic_init(&s->give_up_us, INT64_MAX);
 	atomic_init(&s->retry_at_us, 0);
 	batch_init(&s->batch);
+	prices_init(&s->prices);
 	pthread_mutex_init(&s->lock, NULL);
 	s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	rc = s->wake_fd < 0 ? errno : pthread_create(&s->thread, NULL, committer_main, s);
@@ -537,6 +546,12 @@ store_get_facts(struct store *s, struct store_facts *facts)
 	pthread_mutex_unlock(&s->lock);
 }
 
+struct catalogue *
+store_get_prices(struct store *s)
+{
+	return prices_get(&s->prices);
+}
+
 bool
 store_ready(struct store *s, const char **state)
 {
@@ -577,6 +592,7 @@ store_free(struct store *s)
 		close(s->wake_fd);
 	batch_free(&s->batch);
 	copy_buffer_free(&s->committer.buffer);
+	prices_free(&s->prices);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
 }

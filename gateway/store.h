@@ -19,6 +19,7 @@
 
 #include "gateway/event.h"
 
+struct catalogue;				/* catalogue.h */
 struct settings;				/* settings.h */
 struct store;
 
@@ -38,6 +39,11 @@ struct submission
 	struct event *events;
 	size_t		nevents;
 	size_t		nbytes;			/* memory it holds, for the in-flight limit */
+	/*
+	 * The catalogue its complete events were priced with. Where the server's is
+	 * another one when they are stored, or this is 0, the server prices them.
+	 */
+	int64_t		catalogue_version;
 	enum submission_result result;
 	int			retry_after_s;	/* for SUBMISSION_UNAVAILABLE */
 	/* called once, from the committer's thread, must not block */
@@ -71,6 +77,9 @@ enum store_submit_result store_submit(struct store *s, struct submission *sub)
 	__attribute__((warn_unused_result));
 /* A copy of the current facts; cheap; any thread. */
 void		store_get_facts(struct store *s, struct store_facts *facts);
+/* The prices in effect, to be let go of with catalogue_release(); NULL while
+ * there are none. Cheap; any thread. */
+struct catalogue *store_get_prices(struct store *s) __attribute__((warn_unused_result));
 /* True while events can be made durable. state gets a short word for /readyz. */
 bool		store_ready(struct store *s, const char **state);
 /* Seconds a client should wait before trying again (from the real back-off). */

@@ -14,6 +14,15 @@
 #define LOADER_BLOCK_BYTES	65536
 #define LOADER_MAX_ROWS		1000000
 
+/*
+ * Goes into every digest. To be raised when the rules change: when the same
+ * lines would match or cost anything else than before.
+ */
+#define RULES_VERSION		1
+
+#define FNV_OFFSET			UINT64_C(0xcbf29ce484222325)
+#define FNV_PRIME			UINT64_C(0x100000001b3)
+
 /* Memory for texts and multipliers: blocks that never move. */
 struct block
 {
@@ -31,6 +40,7 @@ struct price_loader
 	struct price_alias *aliases;
 	size_t		n_aliases;
 	size_t		alias_room;
+	uint64_t	digest;			/* sum over the lines added */
 	const struct price_row **list;	/* made by finish */
 	void	   *catalogue;
 };
@@ -108,6 +118,27 @@ price_write_alias(const struct price_alias *alias, char line[PRICE_MAX_LINE_BYTE
 	at = put_text(line, put_tab(line, at), alias->model);
 	line[at] = '\0';
 	return at;
+}
+
+/* FNV-1a, its bits mixed once more, because the digests of lines are added up. */
+uint64_t
+price_digest_line(struct price_text line)
+{
+	uint64_t	h = FNV_OFFSET;
+
+	for (size_t i = 0; i < line.len; i++)
+		h = (h ^ (unsigned char) line.p[i]) * FNV_PRIME;
+	h = (h ^ h >> 32) * UINT64_C(0x9e3779b97f4a7c15);
+	h = (h ^ h >> 29) * UINT64_C(0xbf58476d1ce4e5b9);
+	return h ^ h >> 32;
+}
+
+int64_t
+price_digest_version(uint64_t sum)
+{
+	int64_t		version = (int64_t) ((sum + price_digest_line(PRICE_TEXT("rules")) * RULES_VERSION) & INT64_MAX);
+
+	return version == PRICE_NO_VERSION ? 1 : version;
 }
 
 struct price_loader *
@@ -300,6 +331,7 @@ price_loader_add(struct price_loader *loader, struct price_text line)
 			!grow((void **) &loader->rows, sizeof(row), loader->n_rows, &loader->row_room))
 			return false;
 		loader->rows[loader->n_rows++] = row;
+		loader->digest += price_digest_line(line);
 		return true;
 	}
 	if (n == 4 && field[0].len == 1 && field[0].p[0] == 'A')
@@ -311,6 +343,7 @@ price_loader_add(struct price_loader *loader, struct price_text line)
 			!grow((void **) &loader->aliases, sizeof(alias), loader->n_aliases, &loader->alias_room))
 			return false;
 		loader->aliases[loader->n_aliases++] = alias;
+		loader->digest += price_digest_line(line);
 		return true;
 	}
 	return false;
@@ -328,4 +361,10 @@ price_loader_finish(struct price_loader *loader)
 	for (size_t i = 0; i < loader->n_rows; i++)
 		loader->list[i] = &loader->rows[i];
 	return price_catalogue_build(loader->catalogue, loader->list, loader->n_rows, loader->aliases, loader->n_aliases);
+}
+
+int64_t
+price_loader_version(const struct price_loader *loader)
+{
+	return price_digest_version(loader->digest);
 }

@@ -53,6 +53,16 @@ extern const char *price_decimal_text(enum price_decimal status);
 #define PRICE_LINE_FIELDS	(14 + PRICE_RATES)
 #define PRICE_MAX_LINE_BYTES	4096
 
+/*
+ * Which prices a set of lines stands for: price_digest_version() of the sum of
+ * price_digest_line() over all of them, in any order. Never 0. The server and
+ * gateways compare it: the same number means the same prices, matched and
+ * multiplied by the same rules.
+ */
+#define PRICE_NO_VERSION	0
+extern uint64_t price_digest_line(struct price_text line);
+extern int64_t price_digest_version(uint64_t sum);
+
 /* Write a line; the length without the terminating zero. */
 extern size_t price_write_row(const struct price_row *row, char line[PRICE_MAX_LINE_BYTES]);
 extern size_t price_write_alias(const struct price_alias *alias, char line[PRICE_MAX_LINE_BYTES]);
@@ -67,6 +77,8 @@ struct price_loader;
 extern struct price_loader *price_loader_new(void);
 extern bool price_loader_add(struct price_loader *loader, struct price_text line) PRICE_MUST_CHECK;
 extern const struct price_catalogue *price_loader_finish(struct price_loader *loader) PRICE_MUST_CHECK;
+/* Of the lines added so far. */
+extern int64_t price_loader_version(const struct price_loader *loader);
 extern void price_loader_free(struct price_loader *loader);
 
 #pragma GCC visibility pop

@@ -26,7 +26,7 @@ decode(struct arena *arena, const uint8_t *data, size_t size, bool always_cjson,
 {
 	static const struct store_facts facts = {.known = true, .retention_us = INT64_C(7776000000000),
 	.hash_secret = "0123456789abcdef", .hash_secret_len = 16};
-	struct decode_options options = {.facts = &facts, .now_us = NOW_US, .max_events = 50,
+	struct decode_options options = {.facts = &facts, .prices = price_shipped_catalogue(), .now_us = NOW_US, .max_events = 50,
 	.max_event_bytes = 4096, .always_cjson = always_cjson, .hash_user_ids = size % 2};
 
 	*body = malloc(size + 1);

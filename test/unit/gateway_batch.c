@@ -4,9 +4,11 @@
 #include <stdlib.h>
 
 #include "gateway/batch.h"
+#include "gateway/catalogue.h"
 #include "test/unit/tap.h"
 
 #define MANY 1000
+#define VERSION 4711		/* of the prices */
 
 static struct event
 complete(const char *id, int64_t ts_us)
@@ -50,12 +52,12 @@ test_order(void)
 {
 	struct event first[] = {complete("c", 2), complete("b", 1), part("p"), complete("a", 2)};
 	struct event second[] = {complete("d", 0), complete("bb", 1), complete("b", 2)};
-	struct submission b2 = {.events = second, .nevents = 3};
-	struct submission b1 = {.events = first, .nevents = 4, .next = &b2};
+	struct submission b2 = {.catalogue_version = VERSION, .events = second, .nevents = 3};
+	struct submission b1 = {.catalogue_version = VERSION, .events = first, .nevents = 4, .next = &b2};
 	struct batch b;
 
 	batch_init(&b);
-	ok(batch_fill(&b, &b1), "two submissions");
+	ok(batch_fill(&b, &b1, VERSION), "two submissions");
 	is_str(order_of(&b), "dbbbabc|p", "direct ones by time and id, then the rest");
 	is_int(b.nunits, 1, "one unit");
 	is_int((int64_t) batch_current(&b)->count, 7, "of all of them");
@@ -74,12 +76,12 @@ test_repeats(void)
 {
 	struct event first[] = {complete("a", 1), complete("a", 1), complete("b", 1), complete("a", 2)};
 	struct event second[] = {complete("a", 1), complete("b", 1), part("x"), part("x")};
-	struct submission s2 = {.events = second, .nevents = 4};
-	struct submission s1 = {.events = first, .nevents = 4, .next = &s2};
+	struct submission s2 = {.catalogue_version = VERSION, .events = second, .nevents = 4};
+	struct submission s1 = {.catalogue_version = VERSION, .events = first, .nevents = 4, .next = &s2};
 	struct batch b;
 
 	batch_init(&b);
-	ok(batch_fill(&b, &s1), "events with repetitions");
+	ok(batch_fill(&b, &s1, VERSION), "events with repetitions");
 	is_str(order_of(&b), "aba|xx", "the same key is stored once; parts are the server's affair");
 	is_int((int64_t) b.nrepeats, 3, "the others are kept aside");
 	for (size_t i = 0; i < b.nitems; i++)
@@ -116,12 +118,35 @@ static void
 test_parts(void)
 {
 	struct event events[] = {complete("a", 1), complete("b", 1), part("b"), complete("b", 2), complete("c", 1)};
-	struct submission s = {.events = events, .nevents = 5};
+	struct submission s = {.catalogue_version = VERSION, .events = events, .nevents = 5};
 	struct batch b;
 
 	batch_init(&b);
-	ok(batch_fill(&b, &s), "a request complete and in parts");
+	ok(batch_fill(&b, &s, VERSION), "a request complete and in parts");
 	is_str(order_of(&b), "ac|bbb", "is merged as a whole");
+	(void) batch_finish(&b, 7);
+	batch_free(&b);
+}
+
+/* Costs that were computed with other prices are the server's to compute again. */
+static void
+test_prices(void)
+{
+	struct event first[] = {complete("a", 1), complete("b", 1)};
+	struct event second[] = {complete("b", 1), complete("c", 1)};
+	struct event third[] = {complete("d", 1)};
+	struct submission s3 = {.catalogue_version = CATALOGUE_NONE, .events = third, .nevents = 1};
+	struct submission s2 = {.catalogue_version = VERSION + 1, .events = second, .nevents = 2, .next = &s3};
+	struct submission s1 = {.catalogue_version = VERSION, .events = first, .nevents = 2, .next = &s2};
+	struct batch b;
+
+	batch_init(&b);
+	ok(batch_fill(&b, &s1, VERSION), "events priced with three catalogues");
+	is_str(order_of(&b), "a|bbcd", "only those of the right one are copied as they are");
+	is_int(b.catalogue_version, VERSION, "which the batch remembers");
+	(void) batch_finish(&b, 7);
+	ok(batch_fill(&b, &s1, CATALOGUE_NONE), "no catalogue");
+	is_str(order_of(&b), "|abbcd", "nothing is copied as it is, not even what was never priced");
 	(void) batch_finish(&b, 7);
 	batch_free(&b);
 }
@@ -141,10 +166,10 @@ test_splitting(void)
 		snprintf(ids[i], sizeof(ids[i]), "%04d", i);
 		events[i] = complete(ids[i], 1);
 	}
-	s2 = (struct submission) {.events = events + MANY / 2, .nevents = MANY / 2};
-	s1 = (struct submission) {.events = events, .nevents = MANY / 2, .next = &s2};
+	s2 = (struct submission) {.catalogue_version = VERSION, .events = events + MANY / 2, .nevents = MANY / 2};
+	s1 = (struct submission) {.catalogue_version = VERSION, .events = events, .nevents = MANY / 2, .next = &s2};
 	batch_init(&b);
-	ok(batch_fill(&b, &s1), "a thousand events");
+	ok(batch_fill(&b, &s1, VERSION), "a thousand events");
 	/* a server that refuses number 777 and stores whatever else it gets */
 	for (struct batch_unit *unit; (unit = batch_current(&b)) != NULL;)
 	{
@@ -180,8 +205,8 @@ test_splitting(void)
 
 	/* the worst: every row is refused */
 	events[0].outcome = EVENT_PENDING;
-	s1 = (struct submission) {.events = events, .nevents = MANY};
-	ok(batch_fill(&b, &s1), "the same again");
+	s1 = (struct submission) {.catalogue_version = VERSION, .events = events, .nevents = MANY};
+	ok(batch_fill(&b, &s1, VERSION), "the same again");
 	for (struct batch_unit *unit; (unit = batch_current(&b)) != NULL;)
 	{
 		if (unit->count > 1)
@@ -210,7 +235,7 @@ test_empty(void)
 	struct batch b;
 
 	batch_init(&b);
-	ok(batch_fill(&b, &s) && batch_current(&b) == NULL, "no events, no unit");
+	ok(batch_fill(&b, &s, VERSION) && batch_current(&b) == NULL, "no events, no unit");
 	ok(batch_finish(&b, 1) == &s && s.result == SUBMISSION_STORED, "answered all the same");
 	batch_free(&b);
 }
@@ -221,6 +246,7 @@ main(void)
 	test_order();
 	test_repeats();
 	test_parts();
+	test_prices();
 	test_splitting();
 	test_empty();
 	return done_testing();

@@ -241,6 +241,10 @@ test_fields(void)
 	column_text(e, EVENT_COL_input_cost, NULL, "parts are priced by the server");
 	is_int(e->kind, EVENT_KIND_TOKEN_USAGE, "kind");
 	ok(!event_is_direct(e), "a part is merged");
+	options.prices = NULL;
+	e = accepted("{\"request_id\":\"x\",\"model\":\"claude-3-opus\",\"input_tokens\":1}");
+	column_text(e, EVENT_COL_input_cost, NULL, "so is everything while there are no prices");
+	options.prices = price_shipped_catalogue();
 
 	e = accepted("{\"request_id\":\"x\",\"total_cost\":1.5}");
 	column_number(e, EVENT_COL_reported_cost, INT64_C(1500000000000), "total_cost is the reported cost");
@@ -435,7 +439,7 @@ main(void)
 	facts.known = true;
 	facts.hash_secret_len = 20;
 	memset(facts.hash_secret, 0x0b, 20);
-	options = (struct decode_options) {.facts = &facts, .now_us = NOW_US, .max_events = DECODE_MAX_EVENTS,
+	options = (struct decode_options) {.facts = &facts, .prices = price_shipped_catalogue(), .now_us = NOW_US, .max_events = DECODE_MAX_EVENTS,
 	.max_event_bytes = DECODE_MAX_EVENT_BYTES};
 	arena_init(&arena, 0);
 

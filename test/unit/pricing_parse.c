@@ -97,6 +97,37 @@ same_cost(const struct price_catalogue *a, const struct price_catalogue *b, cons
 		memcmp(&ca, &cb, sizeof(ca)) == 0;
 }
 
+/* A loader of these lines; its version. */
+static int64_t
+version_of(const char *const *lines, int n)
+{
+	struct price_loader *loader = price_loader_new();
+	int64_t		version;
+
+	for (int i = 0; i < n; i++)
+		ok(price_loader_add(loader, (struct price_text) {lines[i], strlen(lines[i])}), lines[i]);
+	version = price_loader_version(loader);
+	price_loader_free(loader);
+	return version;
+}
+
+/* Versions: whatever may change a cost changes them, order does not. */
+static void
+test_versions(void)
+{
+	static const char *const a[] = {"A\tp\tx\ty", "P\t9\t0\tp\tm\t0\tstandard\t0\t1\t0\t1\t0\t0\t\t1\t\t\t\t1\t\t\t\t\t\t\t\t\t"};
+	static const char *const b[] = {a[1], a[0]};
+	static const char *const dearer[] = {a[0], "P\t9\t0\tp\tm\t0\tstandard\t0\t1\t0\t1\t0\t0\t\t2\t\t\t\t1\t\t\t\t\t\t\t\t\t"};
+	static const char *const closed[] = {a[0], "P\t9\t0\tp\tm\t0\tstandard\t0\t1\t0\t0\t0\t0\t\t1\t\t\t\t1\t\t\t\t\t\t\t\t\t"};
+	int64_t		version = version_of(a, 2);
+
+	ok(version_of(b, 2) == version, "lines in another order are the same prices");
+	ok(version_of(dearer, 2) != version, "another rate is another version");
+	ok(version_of(closed, 2) != version, "so is another end");
+	ok(version_of(a, 1) != version, "so is one line less");
+	ok(version_of(NULL, 0) != PRICE_NO_VERSION && version > 0, "and none is no number");
+}
+
 /* A catalogue that went through lines prices as the one it came from. */
 static void
 test_lines(void)
@@ -108,6 +139,7 @@ test_lines(void)
 	const struct price_alias *aliases = price_shipped_aliases(&n_aliases);
 	const struct price_catalogue *loaded;
 	char		line[PRICE_MAX_LINE_BYTES];
+	int64_t		version;
 	bool		all_added = true;
 	bool		all_same = true;
 
@@ -117,6 +149,7 @@ test_lines(void)
 	for (size_t i = n_aliases; i-- > 0;)
 		all_added &= price_loader_add(loader, (struct price_text) {line, price_write_alias(&aliases[i], line)});
 	ok(all_added, "every shipped row and alias can be written and read");
+	version = price_loader_version(loader);
 	loaded = price_loader_finish(loader);
 	for (size_t i = 0; i < n_rows; i++)
 		for (int64_t prompt = 1000; prompt <= 1000000; prompt *= 1000)
@@ -135,8 +168,10 @@ test_lines(void)
 	   "a multiplier without a factor is refused");
 	ok(!price_loader_add(loader, PRICE_TEXT("P\t0\t0\tp\tm\t0\tstandard\t0\t1\t0\t1\t0\t0\t\t1\t\t\t\t1\t\t\t\t\t\t\t\t\t")),
 	   "an id of 0 is refused");
+	ok(price_loader_version(loader) == version, "what is refused leaves the version as it was");
 	ok(price_loader_add(loader, PRICE_TEXT("P\t9\t0\tp\tm\t0\tstandard\t0\t1\t0\t1\t0\t0\tbatch=5\t1\t\t\t\t1\t\t\t\t\t\t\t\t\t")),
 	   "and a good line after them is not");
+	ok(price_loader_version(loader) != version, "one price more is another version");
 	ok(!price_loader_add(loader, PRICE_TEXT("P\t9\t0\tp\tm\t0\tstandard\t0\t1\t0\t1\t0\t0\tbatch=5\t1\t\t\t\t1\t\t\t\t\t\t\t\t\t\t")),
 	   "but one field too many is");
 	price_loader_free(loader);
@@ -149,5 +184,6 @@ main(void)
 	test_decimals();
 	test_rounding();
 	test_lines();
+	test_versions();
 	return done_testing();
 }
