@@ -11,39 +11,49 @@
 static const char lines_sql[] = "SELECT * FROM ccproxy.price_lines()";
 
 static struct catalogue *
-fail(struct catalogue *c, struct pgfailure *failure, enum pgerror_class class, const char *message)
+fail(struct pgfailure *failure, enum pgerror_class class, const char *message)
 {
 	failure->class = class;
 	failure->sqlstate[0] = '\0';
 	snprintf(failure->message, sizeof(failure->message), "%s", message);
-	catalogue_release(c);
 	return NULL;
 }
 
-static struct catalogue *
-build(const PGresult *lines, struct pgfailure *failure)
+struct catalogue *
+catalogue_new(struct price_loader *loader)
 {
-	struct catalogue *c = calloc(1, sizeof(*c));
+	const struct price_catalogue *prices = price_loader_finish(loader);
+	struct catalogue *c = prices == NULL ? NULL : malloc(sizeof(*c));
 
 	if (c == NULL)
-		return fail(NULL, failure, PGERROR_TRANSIENT, "out of memory");
+	{
+		price_loader_free(loader);
+		return NULL;
+	}
+	*c = (struct catalogue) {.prices = prices, .version = price_loader_version(loader), .loader = loader};
 	atomic_init(&c->references, 1);
-	c->loader = price_loader_new();
-	if (c->loader == NULL)
-		return fail(c, failure, PGERROR_TRANSIENT, "out of memory");
-	for (int i = 0; i < PQntuples(lines); i++)
+	return c;
+}
+
+static struct catalogue *
+read_lines(const PGresult *lines, struct pgfailure *failure)
+{
+	struct price_loader *loader = price_loader_new();
+	struct catalogue *c;
+
+	for (int i = 0; loader != NULL && i < PQntuples(lines); i++)
 	{
 		struct price_text line = {PQgetvalue(lines, i, 0), (size_t) PQgetlength(lines, i, 0)};
 
 		/* one price less would make wrong costs, not fewer */
-		if (!price_loader_add(c->loader, line))
-			return fail(c, failure, PGERROR_OPERATOR, "there is a price this version of the gateway cannot read");
+		if (!price_loader_add(loader, line))
+		{
+			price_loader_free(loader);
+			return fail(failure, PGERROR_OPERATOR, "there is a price this version of the gateway cannot read");
+		}
 	}
-	c->prices = price_loader_finish(c->loader);
-	if (c->prices == NULL)
-		return fail(c, failure, PGERROR_TRANSIENT, "out of memory");
-	c->version = price_loader_version(c->loader);
-	return c;
+	c = loader == NULL ? NULL : catalogue_new(loader);
+	return c != NULL ? c : fail(failure, PGERROR_TRANSIENT, "out of memory");
 }
 
 struct catalogue *
@@ -54,7 +64,7 @@ catalogue_load(struct pgsession *s, struct pgfailure *failure)
 
 	if (lines == NULL)
 		return NULL;
-	c = build(lines, failure);
+	c = read_lines(lines, failure);
 	PQclear(lines);
 	return c;
 }

@@ -29,6 +29,9 @@ struct catalogue
 	struct price_loader *loader;	/* owns the memory */
 };
 
+/* A catalogue of what a loader was given, and its first reference; takes the
+ * loader over. NULL when out of memory. */
+struct catalogue *catalogue_new(struct price_loader *loader) __attribute__((warn_unused_result));
 /* Reads the server's prices: the first reference to them, or NULL with failure set. */
 struct catalogue *catalogue_load(struct pgsession *s, struct pgfailure *failure)
 			__attribute__((warn_unused_result));

@@ -38,11 +38,22 @@ prices_version(const struct prices *p)
 	return p->current ? p->current->version : CATALOGUE_NONE;
 }
 
+void
+prices_replace(struct prices *p, struct catalogue *catalogue)
+{
+	struct catalogue *old;
+
+	pthread_mutex_lock(&p->lock);
+	old = p->current;
+	p->current = catalogue;
+	pthread_mutex_unlock(&p->lock);
+	catalogue_release(old);
+}
+
 bool
 prices_load(struct prices *p, struct pgsession *s, struct pgfailure *failure)
 {
 	struct catalogue *catalogue = catalogue_load(s, failure);
-	struct catalogue *old;
 
 	metric_add(catalogue ? METRIC_PRICE_LOADS : METRIC_PRICE_LOADS_FAILED, 1);
 	if (catalogue == NULL && failure->class == PGERROR_LOST)
@@ -50,11 +61,7 @@ prices_load(struct prices *p, struct pgsession *s, struct pgfailure *failure)
 	if (catalogue == NULL)
 		log_event(LOG_LEVEL_WARNING, "prices_not_loaded", LOG_STR("reason", failure->message),
 				  LOG_STR("consequence", "the server prices every event, which is slower"));
-	pthread_mutex_lock(&p->lock);
-	old = p->current;
-	p->current = catalogue;
-	pthread_mutex_unlock(&p->lock);
-	catalogue_release(old);
+	prices_replace(p, catalogue);
 	return true;
 }
 

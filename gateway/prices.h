@@ -30,6 +30,8 @@ struct catalogue *prices_get(struct prices *p) __attribute__((warn_unused_result
 
 /* CATALOGUE_NONE while there are none. */
 int64_t		prices_version(const struct prices *p);
+/* Puts a catalogue (its reference, or NULL) in the place of the present one. */
+void		prices_replace(struct prices *p, struct catalogue *catalogue);
 /*
  * Loads what the server has now; where that fails there are no prices until it
  * is tried again. False, with failure set, when the session got lost over it.

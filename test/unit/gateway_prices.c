@@ -1,18 +1,21 @@
 /*
- * The current catalogue, replaced while threads price with it.
+ * The prices in effect, replaced while threads price with them.
  */
 #include <pthread.h>
 #include <stdlib.h>
 
-#include "test/unit/pricing_tap.h"
-#include "pricing/price_current.h"
+#include "gateway/prices.h"
+#include "test/unit/tap.h"
 
 #define THREADS		4
 #define REPLACES	300
 
+static struct prices prices;
+static _Atomic bool stop;
+
 /* A catalogue with one model, at a given rate. */
-static struct price_loader *
-loader(int64_t usd_mtok)
+static struct catalogue *
+catalogue(int64_t usd_mtok)
 {
 	struct price_loader *l = price_loader_new();
 	char		line[PRICE_MAX_LINE_BYTES];
@@ -24,7 +27,7 @@ loader(int64_t usd_mtok)
 	row.rate_atto[PRICE_INPUT] = usd_mtok * PRICE_ATTO_PER_USD_MTOK;
 	if (!price_loader_add(l, (struct price_text) {line, price_write_row(&row, line)}))
 		abort();
-	return l;
+	return catalogue_new(l);
 }
 
 static int64_t
@@ -39,8 +42,6 @@ cost_of_a_million(const struct price_catalogue *cat, int32_t *id)
 	return c.total_pico;
 }
 
-static volatile bool stop;
-
 /* Price until told to stop; every cost must be of one whole catalogue. */
 static void *
 work(void *arg)
@@ -49,13 +50,13 @@ work(void *arg)
 
 	while (!stop)
 	{
-		const struct price_catalogue *cat = price_current_acquire();
+		struct catalogue *c = prices_get(&prices);
 		int32_t		id = 0;
-		int64_t		cost = cost_of_a_million(cat, &id);
+		int64_t		cost = c ? cost_of_a_million(c->prices, &id) : 0;
 
-		if (cost != (int64_t) (id - PRICE_FIRST_USER_ID) * INT64_C(1000000000000) && cost != -1)
+		if (c != NULL && cost != (int64_t) (id - PRICE_FIRST_USER_ID) * INT64_C(1000000000000))
 			(*bad)++;
-		price_current_release(cat);
+		catalogue_release(c);
 	}
 	return NULL;
 }
@@ -66,33 +67,34 @@ main(void)
 	pthread_t	threads[THREADS];
 	long		bad[THREADS] = {0};
 	long		all_bad = 0;
-	const struct price_catalogue *cat = price_current_acquire();
-	const struct price_catalogue *old;
+	struct catalogue *old;
+	struct catalogue *new;
 	int32_t		id;
 
-	ok(cat == price_shipped_catalogue(), "the shipped catalogue is current to begin with");
-	is_int(price_current_version(), 0, "under version 0");
-	price_current_release(cat);
-	ok(!price_current_replace(price_loader_new(), 1), "an empty catalogue does not become current");
-	ok(price_current_acquire() == price_shipped_catalogue(), "and changes nothing");
+	prices_init(&prices);
+	ok(prices_get(&prices) == NULL, "there are no prices to begin with");
+	is_int(prices_version(&prices), CATALOGUE_NONE, "which is a version of its own");
 
-	ok(price_current_replace(loader(1), 11), "a loaded one does");
-	is_int(price_current_version(), 11, "under its version");
-	old = price_current_acquire();
-	is_int(cost_of_a_million(old, &id), INT64_C(1000000000000), "and prices");
-	ok(price_current_replace(loader(2), 12), "another takes its place");
-	is_int(cost_of_a_million(old, &id), INT64_C(1000000000000), "the old one stays good for whoever has it");
-	cat = price_current_acquire();
-	is_int(cost_of_a_million(cat, &id), INT64_C(2000000000000), "while others get the new one");
-	price_current_release(old);
-	price_current_release(cat);
+	prices_replace(&prices, catalogue(1));
+	old = prices_get(&prices);
+	is_int(cost_of_a_million(old->prices, &id), INT64_C(1000000000000), "what is put there prices");
+	is_int(prices_version(&prices), old->version, "under its version");
+	prices_replace(&prices, catalogue(2));
+	new = prices_get(&prices);
+	is_int(cost_of_a_million(old->prices, &id), INT64_C(1000000000000), "the old one stays good for whoever has it");
+	is_int(cost_of_a_million(new->prices, &id), INT64_C(2000000000000), "while others get the new one");
+	ok(old->version != new->version, "whose version is another");
+	catalogue_release(old);
+	prices_replace(&prices, NULL);
+	ok(prices_get(&prices) == NULL && prices_version(&prices) == CATALOGUE_NONE, "prices may go");
+	is_int(cost_of_a_million(new->prices, &id), INT64_C(2000000000000), "but not under anyone's hands");
+	catalogue_release(new);
 
 	for (int i = 0; i < THREADS; i++)
 		if (pthread_create(&threads[i], NULL, work, &bad[i]) != 0)
 			abort();
 	for (int i = 0; i < REPLACES; i++)
-		if (!price_current_replace(loader(1 + i % 7), i))
-			all_bad++;
+		prices_replace(&prices, i % 5 == 4 ? NULL : catalogue(1 + i % 7));
 	stop = true;
 	for (int i = 0; i < THREADS; i++)
 	{
@@ -100,5 +102,6 @@ main(void)
 		all_bad += bad[i];
 	}
 	is_int(all_bad, 0, "threads price with whole catalogues while they change");
+	prices_free(&prices);
 	return done_testing();
 }
