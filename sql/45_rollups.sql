@@ -23,7 +23,7 @@ RETURN CASE grain WHEN 'm' THEN interval '1 minute' WHEN 'q' THEN interval '15 m
 
 -- The bucket of this grain that ts lies in (UTC); all grains divide a day.
 CREATE FUNCTION ccproxy._bucket(grain "char", ts timestamptz) RETURNS timestamptz
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+LANGUAGE sql IMMUTABLE PARALLEL SAFE -- not STRICT: it would not be inlined
 RETURN pg_catalog.date_bin(CASE grain WHEN 'm' THEN interval '1 minute' WHEN 'q' THEN interval '15 minutes'
                                       WHEN 'h' THEN interval '1 hour' WHEN 'd' THEN interval '1 day' END,
                            ts, timestamptz '2000-01-01 00:00:00+00');
@@ -37,7 +37,7 @@ RETURN CASE WHEN from_ts < to_ts THEN pg_catalog.tstzmultirange(pg_catalog.tstzr
 CREATE FUNCTION ccproxy._error_label(error_type text, error_message text, status_code integer) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE WHEN error_type IS NOT NULL THEN error_type
-            WHEN status_code >= 400 THEN 'http_' || status_code
+            WHEN status_code >= 400 THEN 'http_' || status_code::text
             WHEN error_message IS NOT NULL THEN 'unknown'
             ELSE '' END;
 

@@ -266,6 +266,10 @@ $$;
 CREATE FUNCTION ccproxy.refresh(max_minutes integer DEFAULT 240) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+-- compiling takes longer than the work; the planner takes every row for a group
+-- and would sort them
+SET jit = off
+SET work_mem = '256MB'
 AS $$
 DECLARE
     grace CONSTANT interval := interval '1 minute'; -- after its end a bucket is given this long before it is closed

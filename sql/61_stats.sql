@@ -190,6 +190,7 @@ RETURNS TABLE (
     p99_ttft_ms           double precision)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE

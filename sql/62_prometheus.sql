@@ -9,6 +9,7 @@ CREATE FUNCTION ccproxy.prometheus_samples()
 RETURNS TABLE (family text, label_values text[], bucket_counts bigint[], sum numeric, count numeric)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
