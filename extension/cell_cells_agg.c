@@ -1,20 +1,15 @@
 /*
  * The aggregates that return ccproxy.cells: of keys and measures, and merging cells.
  *
- * The transition value is a ccproxy.cells, as an expanded object: cells are gathered
- * where they come to lie (a detoasted value is kept, others are copied), as a list of
- * entries that is ordered and added up at the end, key by key, so that only one key's
- * counters are touched at a time. When much has been gathered it is merged into one
- * value on the way, which bounds the memory. Flattened, for a parallel worker's leader,
- * it is ordinary cells.
- *
- * All memory of an object belongs to its context, a child of the aggregate's.
+ * The transition value is a ccproxy.cells. While it is small it is flat, a block of
+ * pending cells that is changed in place as the state of ccproxy.sketch is
+ * (sketch_agg.c); a larger one is an expanded object (cell_gather.c). Objects alone
+ * would not do: a hashed aggregate adds up the memory of all its contexts for every new
+ * group, and each object has one.
  */
-#include "extension/cell.h"
+#include "extension/cell_gather.h"
 
-#include "miscadmin.h"
-#include "utils/array.h"
-#include "utils/expandeddatum.h"
+#include "access/detoast.h"
 #include "utils/memutils.h"
 
 #if PG_VERSION_NUM >= 160000
@@ -26,394 +21,229 @@ PG_FUNCTION_INFO_V1(ccproxy_cells_combine);
 PG_FUNCTION_INFO_V1(ccproxy_cells_combine_groups);
 PG_FUNCTION_INFO_V1(ccproxy_cells_final);
 
-#define GATHERED_MAGIC	0x63656c73
+/* Pending cells: entries of a key and a length (uint32 each) and packed measures. */
+#define CELLS_FORM_PENDING	0xC3
 
-/* How much is gathered before it is merged, unless one merged value is larger. */
-#define GATHERED_MAX_BYTES	(32 * 1024 * 1024)
-#define GATHERED_MAX_CELLS	(1024 * 1024)
+#define PENDING_FIRST_BYTES	480
+#define PENDING_MAX_BYTES	(32 * 1024)
+#define ENTRY_HEADER		(2 * sizeof(uint32))
+#define PENDING_SLACK		sizeof(uint64_t)
 
-#define ARENA_FIRST_BYTES	1024
-#define ARENA_MAX_BYTES		(1024 * 1024)
-#define ARENA_SLACK			sizeof(uint64_t)
+/* More than any block of pending cells. */
+#define TOO_MUCH			MaxAllocSize
 
-typedef struct Gathered
+/* ---- pending cells ---- */
+
+/* The datum as a block that may be changed in place, if that is what it is. */
+static inline CellPending *
+pending_in_place(Datum datum)
 {
-	ExpandedObjectHeader hdr;
-	uint32		magic;
-	MemoryContext blocks;		/* where cells are: child of the object's context */
-	size_t		bytes;			/* in blocks, in use */
-	size_t		max_bytes;
-	size_t		max_cells;
-	CellEntry  *entries;
-	size_t		length;
-	size_t		capacity;
-	uint8_t    *arena;			/* free bytes of the newest block for copies */
-	size_t		arena_left;		/* without the slack */
-	size_t		arena_next;		/* size of the next */
-	struct varlena *flat;		/* what all entries give, merged; NULL after changes */
-} Gathered;
+	CellPending *pending = (CellPending *) DatumGetPointer(datum);
 
-/* ---- the object ---- */
-
-static Size gathered_flat_size(ExpandedObjectHeader *header);
-static void gathered_flatten(ExpandedObjectHeader *header, void *result, Size allocated);
-
-static const ExpandedObjectMethods gathered_methods = {gathered_flat_size, gathered_flatten};
-
-static Gathered *
-gathered_create(MemoryContext parent)
-{
-	MemoryContext context = AllocSetContextCreate(parent, "ccproxy.cells", ALLOCSET_START_SMALL_SIZES);
-	Gathered   *gathered = MemoryContextAllocZero(context, sizeof(Gathered));
-
-	EOH_init_header(&gathered->hdr, &gathered_methods, context);
-	gathered->magic = GATHERED_MAGIC;
-	gathered->blocks = context;
-	gathered->max_bytes = GATHERED_MAX_BYTES;
-	gathered->max_cells = GATHERED_MAX_CELLS;
-	gathered->arena_next = ARENA_FIRST_BYTES;
-	return gathered;
+	return VARATT_IS_4B_U(pending) && pending->form == CELLS_FORM_PENDING &&
+		(uintptr_t) pending % sizeof(uint64_t) == 0 ? pending : NULL;
 }
 
-/* The object behind a datum, or NULL for flat cells. */
-static Gathered *
-gathered_of(Datum datum)
+/* A block with what an old one holds, if any, and room for so much more. */
+static CellPending *
+pending_create(const CellPending *old, size_t more)
 {
-	Gathered   *gathered;
+	size_t		wanted = (old ? old->length : 0) + more;
+	size_t		capacity = PENDING_FIRST_BYTES;
+	CellPending *pending;
 
-	if (!VARATT_IS_EXTERNAL_EXPANDED(DatumGetPointer(datum)))
-		return NULL;
-	gathered = (Gathered *) DatumGetEOHP(datum);
-	if (gathered->magic != GATHERED_MAGIC)
-		elog(ERROR, "unexpected expanded object");
-	return gathered;
-}
-
-/* Room for so many bytes, with slack after them. */
-static uint8_t *
-arena_take(Gathered *gathered, size_t bytes)
-{
-	uint8_t    *result;
-
-	if (gathered->arena_left < bytes)
+	while (capacity < wanted)
+		capacity *= 2;
+	pending = palloc(sizeof(CellPending) + capacity + PENDING_SLACK);
+	memset(pending, 0, sizeof(CellPending));
+	SET_VARSIZE(pending, sizeof(CellPending) + capacity + PENDING_SLACK);
+	pending->form = CELLS_FORM_PENDING;
+	pending->capacity = (uint32) capacity;
+	if (old != NULL)
 	{
-		size_t		block = Max(gathered->arena_next, bytes);
-
-		gathered->arena = MemoryContextAlloc(gathered->blocks, block + ARENA_SLACK);
-		gathered->arena_left = block;
-		gathered->arena_next = Min(gathered->arena_next * 2, ARENA_MAX_BYTES);
+		memcpy(pending->bytes, old->bytes, old->length);
+		pending->length = old->length;
 	}
-	result = gathered->arena;
-	gathered->arena += bytes;
-	gathered->arena_left -= bytes;
-	gathered->bytes += bytes;
-	return result;
-}
-
-static void
-entries_reserve(Gathered *gathered, size_t more)
-{
-	size_t		wanted = gathered->length + more;
-
-	if (wanted <= gathered->capacity)
-		return;
-	if (wanted < gathered->capacity * 2)
-		wanted = gathered->capacity * 2;
-	if (wanted < 16)
-		wanted = 16;
-	if (gathered->entries == NULL)
-		gathered->entries = MemoryContextAllocHuge(gathered->hdr.eoh_context, wanted * sizeof(CellEntry));
-	else
-		gathered->entries = repalloc_huge(gathered->entries, wanted * sizeof(CellEntry));
-	gathered->capacity = wanted;
+	/* what may be read on beyond the last entry */
+	memset(pending->bytes + pending->length, 0, capacity - pending->length + PENDING_SLACK);
+	return pending;
 }
 
 static inline void
-entry_add(Gathered *gathered, uint32_t key, const uint8_t *bytes, size_t length, bool tight)
+pending_put(CellPending *pending, uint32 key, const uint8_t *bytes, uint32 length)
 {
-	CellEntry  *entry = &gathered->entries[gathered->length++];
+	uint8_t    *to = pending->bytes + pending->length;
 
-	entry->key = key;
-	entry->length = (uint32_t) length;
-	entry->tight = tight;
-	entry->bytes = bytes;
+	memcpy(to, &key, sizeof(key));
+	memcpy(to + sizeof(key), &length, sizeof(length));
+	memcpy(to + ENTRY_HEADER, bytes, length);
+	pending->length += ENTRY_HEADER + length;
 }
 
-/* All entries merged, in the current context. */
+/* Walks pending cells that may have been in a tuple: nothing is aligned, nothing trusted. */
+typedef struct PendingReader
+{
+	const uint8_t *at;
+	const uint8_t *end;
+	uint32		key;
+	const uint8_t *bytes;
+	uint32		length;
+} PendingReader;
+
+/* False for cells in their packed form. */
+static bool
+pending_reader_start(PendingReader *reader, const struct varlena *value)
+{
+	const uint8_t *bytes = (const uint8_t *) VARDATA_ANY(value);
+	size_t		size = VARSIZE_ANY_EXHDR(value);
+	CellPending header;
+	size_t		fixed = sizeof(header) - VARHDRSZ;
+
+	if (size < fixed || bytes[0] != CELLS_FORM_PENDING)
+		return false;
+	memcpy((char *) &header + VARHDRSZ, bytes, fixed);
+	if (header.length > size - fixed)
+		cell_report(CELL_INVALID);
+	reader->at = bytes + fixed;
+	reader->end = reader->at + header.length;
+	return true;
+}
+
+static bool
+pending_reader_next(PendingReader *reader)
+{
+	size_t		left = (size_t) (reader->end - reader->at);
+
+	if (left == 0)
+		return false;
+	if (left < ENTRY_HEADER)
+		cell_report(CELL_INVALID);
+	memcpy(&reader->key, reader->at, sizeof(uint32));
+	memcpy(&reader->length, reader->at + sizeof(uint32), sizeof(uint32));
+	reader->bytes = reader->at + ENTRY_HEADER;
+	if (reader->length > left - ENTRY_HEADER)
+		cell_report(CELL_INVALID);
+	reader->at = reader->bytes + reader->length;
+	return true;
+}
+
+/* Pending cells merged and packed, in the current context. */
 static struct varlena *
-merge_entries(Gathered *gathered)
+pending_merge(const struct varlena *value)
 {
-	CellTotal  *total = cell_total_take();
-	CellEntry  *spare = MemoryContextAllocHuge(CurrentMemoryContext, Max(gathered->length, 1) * sizeof(CellEntry));
-	CellsWriter writer;
-	CellStatus	status;
-
-	cells_writer_palloc(&writer, 1024);
-	status = cells_merge(gathered->entries, spare, gathered->length, total, &writer);
-	if (status != CELL_OK)
-		cell_report(status);
-	cell_total_give(total);
-	pfree(spare);
-	return cells_writer_finish(&writer);
-}
-
-/* Adds the cells of packed bytes that stay where they are; slack says what may be read after them. */
-static void
-add_cells(Gathered *gathered, const uint8_t *bytes, size_t length, bool slack)
-{
-	CellsReader reader;
-
-	if (!cells_reader_start(&reader, bytes, length))
-		cell_report(CELL_INVALID);
-	entries_reserve(gathered, reader.count);
-	while (cells_reader_next(&reader))
-		entry_add(gathered, (uint32_t) reader.key, reader.bytes, reader.length,
-				  !slack && (size_t) (reader.end - reader.at) < sizeof(uint64_t));
-	if (reader.corrupt)
-		cell_report(CELL_INVALID);
-}
-
-/* Replaces what was gathered with its sum, when it is much. */
-static void
-bound_memory(Gathered *gathered)
-{
+	PendingReader reader;
+	CellEntry  *entries;
+	size_t		n = 0;
 	struct varlena *merged;
-	MemoryContext old;
-	MemoryContext blocks;
 
-	if (gathered->bytes < gathered->max_bytes && gathered->length < gathered->max_cells)
-		return;
-	CHECK_FOR_INTERRUPTS();
-	blocks = AllocSetContextCreate(gathered->hdr.eoh_context, "ccproxy.cells blocks", ALLOCSET_DEFAULT_SIZES);
-	old = MemoryContextSwitchTo(blocks);
-	merged = merge_entries(gathered);
-	MemoryContextSwitchTo(old);
-
-	/* the first blocks are in the object's own context, and stay until it goes */
-	if (gathered->blocks != gathered->hdr.eoh_context)
-		MemoryContextDelete(gathered->blocks);
-	gathered->blocks = blocks;
-	gathered->arena_left = 0;
-	gathered->length = 0;
-	gathered->bytes = VARSIZE(merged);
-	add_cells(gathered, (const uint8_t *) VARDATA(merged), VARSIZE(merged) - VARHDRSZ, false);
-	gathered->max_bytes = Max(GATHERED_MAX_BYTES, 2 * gathered->bytes);
-	gathered->max_cells = Max(GATHERED_MAX_CELLS, 2 * gathered->length);
+	if (!pending_reader_start(&reader, value))
+		cell_report(CELL_INVALID);
+	entries = palloc(((size_t) (reader.end - reader.at) / ENTRY_HEADER + 1) * sizeof(CellEntry));
+	while (pending_reader_next(&reader))
+		entries[n++] = (CellEntry) {.key = reader.key, .length = reader.length, .tight = reader.at == reader.end, .bytes = reader.bytes};
+	merged = cell_entries_merge(entries, n);
+	pfree(entries);
+	return merged;
 }
 
-/* ---- gathering ---- */
+/* ---- transitions ---- */
+
+/* The transition value while it is worked on: one of the two. */
+typedef struct Cells
+{
+	CellPending *pending;
+	Gathered   *gathered;
+} Cells;
+
+static void
+gather_pending(Gathered *gathered, PendingReader *reader)
+{
+	while (pending_reader_next(reader))
+		gathered_add(gathered, reader->key, reader->bytes, reader->length);
+}
 
 /*
- * A value's bytes, where they may stay: detoasted into the object's context, or
- * the caller's own (then *borrowed).
+ * The first argument, with room for so many bytes of entries. Outside an aggregate
+ * what is returned is a copy.
  */
-static struct varlena *
-open_value(Gathered *gathered, Datum datum, bool *borrowed)
+static Cells
+open_transition(FunctionCallInfo fcinfo, size_t more)
 {
-	MemoryContext old = MemoryContextSwitchTo(gathered->blocks);
-	struct varlena *value = PG_DETOAST_DATUM_PACKED(datum);
-
-	MemoryContextSwitchTo(old);
-	*borrowed = value == (struct varlena *) DatumGetPointer(datum);
-	return value;
-}
-
-static void
-gather_all(Gathered *gathered, Datum datum)
-{
-	bool		borrowed;
-	struct varlena *value = open_value(gathered, datum, &borrowed);
-	const uint8_t *bytes = (const uint8_t *) VARDATA_ANY(value);
-	size_t		length = VARSIZE_ANY_EXHDR(value);
-
-	if (borrowed)
-		bytes = memcpy(arena_take(gathered, length), bytes, length);
-	else
-		gathered->bytes += length;
-	add_cells(gathered, bytes, length, borrowed);
-	gathered->flat = NULL;
-	bound_memory(gathered);
-}
-
-/* key_to_group, read in order of ascending keys. */
-typedef struct Mapping
-{
-	const int32 *groups;		/* those that are not NULL */
-	const bits8 *not_null;		/* or NULL: all are there */
-	int			length;
-	int			first_key;
-	int			at;				/* elements passed, and how many of them were not NULL */
-	int			passed;
-} Mapping;
-
-static void
-mapping_start(Mapping *mapping, ArrayType *array)
-{
-	if (ARR_NDIM(array) > 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
-				 errmsg("key_to_group must have one dimension")));
-	mapping->groups = (const int32 *) ARR_DATA_PTR(array);
-	mapping->not_null = ARR_NULLBITMAP(array);
-	mapping->length = ARR_NDIM(array) == 0 ? 0 : ARR_DIMS(array)[0];
-	mapping->first_key = ARR_NDIM(array) == 0 ? 1 : ARR_LBOUND(array)[0];
-	mapping->at = mapping->passed = 0;
-}
-
-/* The group of a key, 0 for none. Keys ascend from call to call. */
-static inline int32
-mapping_group(Mapping *mapping, int64 key)
-{
-	int64		index = key - mapping->first_key;
-	int32		group;
-
-	if (index < 0 || index >= mapping->length)
-		return 0;
-	if (mapping->not_null == NULL)
-		group = mapping->groups[index];
-	else
-	{
-		for (; mapping->at < index; mapping->at++)
-			mapping->passed += mapping->not_null[mapping->at / 8] >> (mapping->at % 8) & 1;
-		if (!(mapping->not_null[index / 8] >> (index % 8) & 1))
-			return 0;
-		group = mapping->groups[mapping->passed];
-	}
-	if (unlikely(group < 0))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("group %d of key %lld is negative", group, (long long) key)));
-	return group;
-}
-
-static void
-gather_groups(Gathered *gathered, Datum datum, ArrayType *key_to_group)
-{
-	bool		borrowed;
-	struct varlena *value = open_value(gathered, datum, &borrowed);
-	const uint8_t *bytes = (const uint8_t *) VARDATA_ANY(value);
-	size_t		length = VARSIZE_ANY_EXHDR(value);
-	size_t		first = gathered->length;
-	size_t		kept = 0;
-	Mapping		mapping;
-	CellsReader reader;
-
-	mapping_start(&mapping, key_to_group);
-	if (!cells_reader_start(&reader, bytes, length))
-		cell_report(CELL_INVALID);
-	entries_reserve(gathered, reader.count);
-	while (cells_reader_next(&reader))
-	{
-		int32		group = mapping_group(&mapping, reader.key);
-
-		if (group == 0)
-			continue;
-		entry_add(gathered, (uint32_t) group, reader.bytes, reader.length,
-				  (size_t) (reader.end - reader.at) < sizeof(uint64_t));
-		kept += reader.length;
-	}
-	if (reader.corrupt)
-		cell_report(CELL_INVALID);
-
-	/* keep the value if it is ours and most of it is wanted, else copy what is */
-	if (borrowed || kept < length / 2)
-	{
-		uint8_t    *copy = arena_take(gathered, kept);
-
-		for (size_t i = first; i < gathered->length; i++)
-		{
-			CellEntry  *entry = &gathered->entries[i];
-
-			memcpy(copy, entry->bytes, entry->length);
-			entry->bytes = copy;
-			entry->tight = 0;
-			copy += entry->length;
-		}
-		if (!borrowed)
-			pfree(value);
-	}
-	else
-		gathered->bytes += length;
-	gathered->flat = NULL;
-	bound_memory(gathered);
-}
-
-/* ---- flattening ---- */
-
-static struct varlena *
-gathered_flat(Gathered *gathered)
-{
-	if (gathered->flat == NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(gathered->hdr.eoh_context);
-
-		gathered->flat = merge_entries(gathered);
-		MemoryContextSwitchTo(old);
-	}
-	return gathered->flat;
-}
-
-static Size
-gathered_flat_size(ExpandedObjectHeader *header)
-{
-	return VARSIZE(gathered_flat((Gathered *) header));
-}
-
-static void
-gathered_flatten(ExpandedObjectHeader *header, void *result, Size allocated)
-{
-	struct varlena *flat = gathered_flat((Gathered *) header);
-
-	Assert(allocated == VARSIZE(flat));
-	memcpy(result, flat, allocated);
-}
-
-/* ---- the aggregates ---- */
-
-/* The object of the first argument, made if need be. */
-static Gathered *
-transition_object(FunctionCallInfo fcinfo)
-{
+	Cells		cells = {NULL, NULL};
 	MemoryContext parent;
-	Gathered   *gathered;
+	bool		in_aggregate = AggCheckCallContext(fcinfo, &parent);
+	PendingReader reader;
 
-	if (AggCheckCallContext(fcinfo, &parent))
-	{
-		if (!PG_ARGISNULL(0) && VARATT_IS_EXTERNAL_EXPANDED_RW(DatumGetPointer(PG_GETARG_DATUM(0))))
-			return gathered_of(PG_GETARG_DATUM(0));
-	}
-	else
+	if (!in_aggregate)
 		parent = CurrentMemoryContext;
-	gathered = gathered_create(parent);
-	if (!PG_ARGISNULL(0))
-		gather_all(gathered, PG_GETARG_DATUM(0));
-	return gathered;
+	if (PG_ARGISNULL(0))
+	{
+		if (more <= PENDING_MAX_BYTES)
+		{
+			cells.pending = pending_create(NULL, more);
+			return cells;
+		}
+		cells.gathered = gathered_create(parent);
+		return cells;
+	}
+	if (in_aggregate)
+	{
+		if (VARATT_IS_EXTERNAL_EXPANDED_RW(DatumGetPointer(PG_GETARG_DATUM(0))))
+		{
+			cells.gathered = gathered_of(PG_GETARG_DATUM(0));
+			return cells;
+		}
+		cells.pending = pending_in_place(PG_GETARG_DATUM(0));
+		if (cells.pending != NULL)
+		{
+			if (cells.pending->capacity - cells.pending->length >= more)
+				return cells;
+			if (cells.pending->length + more <= PENDING_MAX_BYTES)
+			{
+				cells.pending = pending_create(cells.pending, more);
+				return cells;
+			}
+			cells.pending = NULL;
+		}
+	}
+	cells.gathered = gathered_create(parent);
+	if (VARATT_IS_EXTERNAL_EXPANDED(DatumGetPointer(PG_GETARG_DATUM(0))) ||
+		!pending_reader_start(&reader, PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(0))))
+		gathered_add_cells(cells.gathered, PG_GETARG_DATUM(0), NULL);
+	else
+		gather_pending(cells.gathered, &reader);
+	return cells;
 }
 
-/* What a transition returns: flat cells outside an aggregate. */
+/* What a transition returns: packed outside an aggregate. */
 static Datum
-transition_result(FunctionCallInfo fcinfo, Gathered *gathered)
+close_transition(FunctionCallInfo fcinfo, Cells cells)
 {
 	if (cell_in_aggregate(fcinfo))
-		return EOHPGetRWDatum(&gathered->hdr);
-	return PointerGetDatum(merge_entries(gathered));
+		return cells.gathered ? gathered_datum(cells.gathered) : PointerGetDatum(cells.pending);
+	return PointerGetDatum(cells.gathered ? gathered_merge(cells.gathered) : pending_merge((struct varlena *) cells.pending));
+}
+
+/* The first argument is returned as it is. */
+static Datum
+unchanged(FunctionCallInfo fcinfo)
+{
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(PG_GETARG_DATUM(0));
 }
 
 /* ccproxy.cells_add(cells, key, measures): the transition of cells() */
 Datum
 ccproxy_cells_add(PG_FUNCTION_ARGS)
 {
-	Gathered   *gathered;
+	Cells		cells;
 	struct varlena *packed;
 	size_t		length;
 	int32		key;
 
 	if (PG_ARGISNULL(2))
-	{
-		if (PG_ARGISNULL(0))
-			PG_RETURN_NULL();
-		PG_RETURN_DATUM(PG_GETARG_DATUM(0));
-	}
+		return unchanged(fcinfo);
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -423,67 +253,119 @@ ccproxy_cells_add(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the key of a cell must not be negative, got %d", key)));
-	gathered = transition_object(fcinfo);
 	packed = cell_packed(PG_GETARG_DATUM(2));
 	length = VARSIZE_ANY_EXHDR(packed);
-	entries_reserve(gathered, 1);
-	entry_add(gathered, (uint32_t) key, memcpy(arena_take(gathered, length), VARDATA_ANY(packed), length),
-			  length, false);
-	gathered->flat = NULL;
-	bound_memory(gathered);
-	return transition_result(fcinfo, gathered);
+	cells = open_transition(fcinfo, ENTRY_HEADER + length);
+	if (cells.pending != NULL)
+		pending_put(cells.pending, (uint32) key, (const uint8_t *) VARDATA_ANY(packed), (uint32) length);
+	else
+		gathered_add(cells.gathered, (uint32) key, (const uint8_t *) VARDATA_ANY(packed), length);
+	return close_transition(fcinfo, cells);
+}
+
+/* Bytes that the cells of a value would take as entries. */
+static size_t
+entries_bytes(const struct varlena *value)
+{
+	CellsReader reader;
+
+	if (!cells_reader_start(&reader, (const uint8_t *) VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value)))
+		cell_report(CELL_INVALID);
+	return VARSIZE_ANY_EXHDR(value) + (size_t) reader.count * ENTRY_HEADER;
+}
+
+static void
+put_cells(CellPending *pending, const struct varlena *value, ArrayType *key_to_group)
+{
+	CellsReader reader;
+	CellMapping mapping;
+
+	if (!cells_reader_start(&reader, (const uint8_t *) VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value)))
+		cell_report(CELL_INVALID);
+	if (key_to_group != NULL)
+		cell_mapping_start(&mapping, key_to_group);
+	while (cells_reader_next(&reader))
+	{
+		uint32		key = (uint32) reader.key;
+
+		if (key_to_group != NULL)
+			key = (uint32) cell_mapping_group(&mapping, reader.key);
+		if (key_to_group == NULL || key != 0)
+			pending_put(pending, key, reader.bytes, (uint32) reader.length);
+	}
+	if (reader.corrupt)
+		cell_report(CELL_INVALID);
+}
+
+static Datum
+combine(FunctionCallInfo fcinfo, ArrayType *key_to_group)
+{
+	Datum		datum = PG_GETARG_DATUM(1);
+	struct varlena *value = (struct varlena *) DatumGetPointer(datum);
+	PendingReader reader;
+	Cells		cells;
+
+	/* from another worker: keys are groups already */
+	if (!VARATT_IS_EXTERNAL(value) && !VARATT_IS_COMPRESSED(value) && pending_reader_start(&reader, value))
+	{
+		cells = open_transition(fcinfo, (size_t) (reader.end - reader.at));
+		if (cells.gathered != NULL)
+			gather_pending(cells.gathered, &reader);
+		else
+			while (pending_reader_next(&reader))
+				pending_put(cells.pending, reader.key, reader.bytes, reader.length);
+		return close_transition(fcinfo, cells);
+	}
+
+	/* what is large the object detoasts where it can stay */
+	if (toast_raw_datum_size(datum) > PENDING_MAX_BYTES)
+	{
+		cells = open_transition(fcinfo, TOO_MUCH);
+		gathered_add_cells(cells.gathered, datum, key_to_group);
+		return close_transition(fcinfo, cells);
+	}
+	value = PG_DETOAST_DATUM_PACKED(datum);
+	cells = open_transition(fcinfo, entries_bytes(value));
+	if (cells.gathered != NULL)
+		gathered_add_cells(cells.gathered, PointerGetDatum(value), key_to_group);
+	else
+		put_cells(cells.pending, value, key_to_group);
+	return close_transition(fcinfo, cells);
 }
 
 /* ccproxy.cells_combine(cells, cells): the transition of merge(), and combines all */
 Datum
 ccproxy_cells_combine(PG_FUNCTION_ARGS)
 {
-	Gathered   *gathered;
-
-	if (PG_ARGISNULL(1))
-	{
-		if (PG_ARGISNULL(0))
-			PG_RETURN_NULL();
-		PG_RETURN_DATUM(PG_GETARG_DATUM(0));
-	}
-	gathered = transition_object(fcinfo);
-	gather_all(gathered, PG_GETARG_DATUM(1));
-	return transition_result(fcinfo, gathered);
+	return PG_ARGISNULL(1) ? unchanged(fcinfo) : combine(fcinfo, NULL);
 }
 
 /* ccproxy.cells_combine_groups(cells, cells, key_to_group): the transition of merge_groups() */
 Datum
 ccproxy_cells_combine_groups(PG_FUNCTION_ARGS)
 {
-	Gathered   *gathered;
-
 	if (PG_ARGISNULL(1))
-	{
-		if (PG_ARGISNULL(0))
-			PG_RETURN_NULL();
-		PG_RETURN_DATUM(PG_GETARG_DATUM(0));
-	}
+		return unchanged(fcinfo);
 	if (PG_ARGISNULL(2))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("key_to_group must not be null")));
-	gathered = transition_object(fcinfo);
-	gather_groups(gathered, PG_GETARG_DATUM(1), PG_GETARG_ARRAYTYPE_P(2));
-	return transition_result(fcinfo, gathered);
+	return combine(fcinfo, PG_GETARG_ARRAYTYPE_P(2));
 }
 
-/* The result of all: merged, flat. */
+/* The result of all: merged, packed. */
 Datum
 ccproxy_cells_final(PG_FUNCTION_ARGS)
 {
 	Gathered   *gathered;
+	struct varlena *value;
+	PendingReader reader;
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	gathered = gathered_of(PG_GETARG_DATUM(0));
-	if (gathered == NULL)
-		PG_RETURN_POINTER(PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(0)));
-	if (gathered->flat != NULL)
-		PG_RETURN_POINTER(PG_DETOAST_DATUM_COPY(PointerGetDatum(gathered->flat)));
-	PG_RETURN_POINTER(merge_entries(gathered));
+	if (gathered != NULL)
+		PG_RETURN_POINTER(gathered_merge(gathered));
+	value = PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(0));
+	PG_RETURN_POINTER(pending_reader_start(&reader, value) ? pending_merge(value) : value);
 }

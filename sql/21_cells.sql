@@ -200,21 +200,21 @@ COMMENT ON FUNCTION ccproxy.cells_combine_groups(ccproxy.cells, ccproxy.cells, i
 COMMENT ON FUNCTION ccproxy.cells_final(ccproxy.cells) IS 'The packed form of an aggregate''s state.';
 
 CREATE AGGREGATE ccproxy.cells(key integer, m ccproxy.measures) (
-    SFUNC = ccproxy.cells_add, STYPE = ccproxy.cells, SSPACE = 8192, FINALFUNC = ccproxy.cells_final,
+    SFUNC = ccproxy.cells_add, STYPE = ccproxy.cells, SSPACE = 2048, FINALFUNC = ccproxy.cells_final,
     COMBINEFUNC = ccproxy.cells_combine, PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE ccproxy.cells(integer, ccproxy.measures) IS
 'The measures by key; those of a key that comes more than once are added up. NULL measures are left out, NULL if nothing is left. Errors: 22004 for a NULL key, 22023 for a negative one.';
 
 CREATE AGGREGATE ccproxy.merge(cells ccproxy.cells) (
-    SFUNC = ccproxy.cells_combine, STYPE = ccproxy.cells, SSPACE = 65536, FINALFUNC = ccproxy.cells_final,
+    SFUNC = ccproxy.cells_combine, STYPE = ccproxy.cells, SSPACE = 16384, FINALFUNC = ccproxy.cells_final,
     COMBINEFUNC = ccproxy.cells_combine, PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE ccproxy.merge(ccproxy.cells) IS
 'The cells of all, those of equal keys added up; NULL if there are none.';
 
 CREATE AGGREGATE ccproxy.merge_groups(cells ccproxy.cells, key_to_group integer[]) (
-    SFUNC = ccproxy.cells_combine_groups, STYPE = ccproxy.cells, SSPACE = 65536, FINALFUNC = ccproxy.cells_final,
+    SFUNC = ccproxy.cells_combine_groups, STYPE = ccproxy.cells, SSPACE = 16384, FINALFUNC = ccproxy.cells_final,
     COMBINEFUNC = ccproxy.cells_combine, PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE ccproxy.merge_groups(ccproxy.cells, integer[]) IS
