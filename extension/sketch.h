@@ -33,9 +33,9 @@ extern struct varlena *sketch_close(const SketchView *view);
 extern SketchState *sketch_new_state(void);
 
 /* Reports a status other than SKETCH_OK of something already stored. */
-extern void sketch_report(SketchStatus status) pg_attribute_noreturn();
+extern void sketch_report(SketchStatus status) __attribute__((noreturn));
 
-extern void sketch_report_value(double value) pg_attribute_noreturn();
+extern void sketch_report_value(double value) __attribute__((noreturn));
 
 #pragma GCC visibility pop
 
