@@ -107,6 +107,7 @@ BEGIN
     PERFORM ccproxy._create_job_table();
     PERFORM ccproxy._create_views();
     PERFORM ccproxy._create_health_view();
+    PERFORM ccproxy._create_bi_views();
     PERFORM ccproxy.ensure_partitions(now() - interval '1 day',
         now() + (SELECT make_interval(days => c.partitions_ahead) FROM ccproxy.configuration c));
 END

@@ -63,7 +63,7 @@ BEGIN
     IF cube <> 'raw' THEN
         SELECT coalesce(range_agg(tstzrange(d.minute, d.minute + interval '1 minute')), '{}') INTO dirty
           FROM ccproxy.dirty_minute d
-         WHERE d.xid >= ccproxy._marks_from() AND d.minute >= state.raw_from
+         WHERE d.xid >= (SELECT ccproxy._marks_from()) AND d.minute >= state.raw_from
            AND d.minute >= ccproxy._bucket('d', from_ts) AND d.minute < ccproxy._bucket('d', to_ts) + interval '1 day';
         FOR step IN
             SELECT * FROM (VALUES

@@ -20,7 +20,7 @@ BEGIN
     SELECT * INTO STRICT state FROM ccproxy.rollup_state;
     SELECT coalesce(range_agg(tstzrange(d.minute, d.minute + interval '1 minute')), '{}') INTO dirty
       FROM ccproxy.dirty_minute d
-     WHERE d.xid >= ccproxy._marks_from() AND d.minute >= greatest(state.raw_from, state.minutes_from);
+     WHERE d.xid >= (SELECT ccproxy._marks_from()) AND d.minute >= greatest(state.raw_from, state.minutes_from);
     hours := ccproxy._widen(dirty, 'h') * ccproxy._span(greatest(state.raw_from, state.hours_from), state.user_hours_closed);
 
     RETURN QUERY

@@ -63,7 +63,7 @@ BEGIN
     SELECT * INTO STRICT state FROM ccproxy.rollup_state;
     IF least(state.days_closed, state.user_days_closed) < upper_bound
        OR EXISTS (SELECT FROM ccproxy.dirty_minute d
-                   WHERE d.xid >= ccproxy._marks_from() AND d.minute < upper_bound AND d.minute >= state.raw_from)
+                   WHERE d.xid >= (SELECT ccproxy._marks_from()) AND d.minute < upper_bound AND d.minute >= state.raw_from)
        OR EXISTS (SELECT FROM ccproxy.request_key k WHERE k.ts < upper_bound) THEN
         RETURN false; -- not all of it is rolled up, or parts may still come: later
     END IF;
@@ -256,9 +256,9 @@ BEGIN
            (SELECT min((regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \(''([^'']+)''\)'))[1]::timestamptz)
               FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
              WHERE i.inhparent = to_regclass('ccproxy.request_log')) AS oldest_partition,
-           (SELECT count(DISTINCT d.minute) FROM ccproxy.dirty_minute d WHERE d.xid >= ccproxy._marks_from()) AS dirty_minutes,
+           (SELECT count(DISTINCT d.minute) FROM ccproxy.dirty_minute d WHERE d.xid >= (SELECT ccproxy._marks_from())) AS dirty_minutes,
            s.refreshed_at,
-           CASE WHEN EXISTS (SELECT FROM ccproxy.dirty_minute d WHERE d.xid >= ccproxy._marks_from())
+           CASE WHEN EXISTS (SELECT FROM ccproxy.dirty_minute d WHERE d.xid >= (SELECT ccproxy._marks_from()))
                 THEN now() - s.refreshed_at ELSE interval '0' END AS refresh_lag,
            s.quarters_closed, s.days_closed, s.user_hours_closed, s.user_days_closed, s.raw_from, s.discarded_marks,
            (SELECT jsonb_object_agg(j.name, to_jsonb(j) - 'name') FROM ccproxy.job j) AS jobs

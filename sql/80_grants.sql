@@ -7,7 +7,9 @@ AS $$
 BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA ccproxy TO %I', role);
     EXECUTE format('GRANT SELECT ON ccproxy.requests, ccproxy.request_log, ccproxy.rollup_service, ccproxy.rollup_user, '
-        'ccproxy.service_key, ccproxy.user_key, ccproxy.rollup_state, ccproxy.dirty_minute, ccproxy.counter_total, ccproxy.job, ccproxy.health TO %I', role);
+        'ccproxy.service_key, ccproxy.user_key, ccproxy.rollup_state, ccproxy.dirty_minute, ccproxy.counter_total, ccproxy.job, ccproxy.health, '
+        'ccproxy.requests_by_minute, ccproxy.requests_by_hour, ccproxy.requests_by_day, ccproxy.usage_by_model, ccproxy.usage_by_user, '
+        'ccproxy.errors_by_type, ccproxy.prometheus TO %I', role);
 END
 $$;
 COMMENT ON FUNCTION ccproxy.grant_read(name) IS
@@ -69,6 +71,7 @@ BEGIN
         'ccproxy._create_rollup_tables()',
         'ccproxy._create_job_table()',
         'ccproxy._create_health_view()',
+        'ccproxy._create_bi_views()',
         'ccproxy._mark_minutes(timestamptz[])',
         'ccproxy.mark_dirty(timestamptz, timestamptz)',
         'ccproxy._service_cells(tstzmultirange, "char")',

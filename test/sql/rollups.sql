@@ -37,6 +37,25 @@ SELECT ccproxy.refresh();
 SELECT source, grain, rows_read FROM ccproxy.explain_stats(:'d0'::timestamptz, :'d3'::timestamptz);
 SELECT total_requests FROM ccproxy.stats(:'d0'::timestamptz, :'d3'::timestamptz);
 
+-- the BI views say the same, dirty or not
+CREATE FUNCTION pg_temp.views_agree() RETURNS TABLE (view text, requests numeric, cost numeric) LANGUAGE sql AS $$
+    SELECT 'requests', count(*), sum(total_cost) FROM ccproxy.requests
+    UNION ALL SELECT 'requests_by_minute', sum(requests), sum(total_cost) FROM ccproxy.requests_by_minute
+    UNION ALL SELECT 'requests_by_hour', sum(requests), sum(total_cost) FROM ccproxy.requests_by_hour
+    UNION ALL SELECT 'requests_by_day', sum(requests), sum(total_cost) FROM ccproxy.requests_by_day
+    UNION ALL SELECT 'usage_by_model', sum(requests), sum(total_cost) FROM ccproxy.usage_by_model
+    UNION ALL SELECT 'usage_by_user', sum(requests), sum(total_cost) FROM ccproxy.usage_by_user
+    UNION ALL SELECT 'errors_by_type', sum(failed_requests), NULL FROM ccproxy.errors_by_type $$;
+SELECT * FROM pg_temp.views_agree();
+SELECT accepted FROM ccproxy.ingest(jsonb_build_object('request_id', 'dirty', 'timestamp', :'d0'::timestamptz + interval '30 hours', 'status_code', 200, 'model', 'gpt-4', 'input_tokens', 1000));
+SELECT accepted FROM ccproxy.ingest(jsonb_build_object('request_id', 'now', 'status_code', 500, 'model', 'gpt-4', 'input_tokens', 1000));
+SELECT * FROM pg_temp.views_agree();
+DELETE FROM ccproxy.request_log WHERE request_id IN ('dirty', 'now');
+SELECT ccproxy.refresh(), ccproxy.refresh(), ccproxy.refresh() >= 0 AS refreshed;
+SELECT * FROM pg_temp.views_agree();
+SELECT ts - :'d0'::timestamptz AS ts, model, requests, failed_requests, total_cost FROM ccproxy.usage_by_model ORDER BY 1;
+SELECT ts - :'d0'::timestamptz AS ts, user_id, model, requests FROM ccproxy.usage_by_user WHERE ts >= :'d0'::timestamptz + interval '2 days' ORDER BY 1, 2;
+
 -- repricing marks what it changes
 SELECT ccproxy.set_price('gpt-4', 1, 1, effective_from => '2000-01-01') > 0 AS set;
 SELECT total_cost FROM ccproxy.stats(:'d0'::timestamptz, :'d3'::timestamptz);

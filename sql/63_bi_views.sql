@@ -1,0 +1,132 @@
+-- Views for BI tools and Grafana: plain columns, a timestamptz named ts at the
+-- beginning of each bucket (UTC), rows from rollups where they are clean and
+-- from raw where they are not. A condition on ts reaches the rollup's scan.
+
+CREATE FUNCTION ccproxy._create_bi_views() RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning
+AS $$
+DECLARE
+    -- what every view shows of its measures
+    shown CONSTANT text := $columns$
+        e.requests, e.successful AS successful_requests, e.failed AS failed_requests, e.in_flight AS in_flight_requests,
+        (e.sum_response_time_us / nullif(e.n_response_time, 0) / 1000)::double precision AS avg_response_time_ms,
+        ccproxy.quantile(e.response_time, 0.5) AS p50_response_time_ms,
+        ccproxy.quantile(e.response_time, 0.95) AS p95_response_time_ms,
+        ccproxy.quantile(e.response_time, 0.99) AS p99_response_time_ms,
+        e.input_tokens, e.cache_read_tokens, e.cache_write_tokens, e.cache_write_1h_tokens, e.output_tokens, e.reasoning_tokens,
+        e.input_tokens + e.cache_read_tokens + e.cache_write_tokens + e.cache_write_1h_tokens + e.output_tokens AS total_tokens,
+        CASE WHEN e.priced > 0 THEN e.total_cost END AS total_cost, e.unpriced AS unpriced_requests,
+        e.response_time AS response_time_sketch$columns$;
+    raw_measures CONSTANT text := $measures$
+        ccproxy.measures(r.response_time_us, r.ttft_us, r.input_tokens, r.cache_read_tokens, r.cache_write_tokens,
+            r.cache_write_1h_tokens, r.output_tokens, r.reasoning_tokens, r.input_cost, r.cache_read_cost, r.cache_write_cost,
+            r.output_cost, r.tool_cost, r.reported_cost, r.price_id, r.status_code, r.error_type, r.error_message, %s)$measures$;
+    service_labels CONSTANT text := 'endpoint_type, method, model, status_code, error_type';
+    user_labels    CONSTANT text := 'user_id, team_id, api_key_hash, model, endpoint_type';
+    v record;
+BEGIN
+    -- The live marks, once each.
+    CREATE OR REPLACE VIEW ccproxy._dirty AS
+    SELECT DISTINCT d.minute FROM ccproxy.dirty_minute d
+     WHERE d.xid >= (SELECT ccproxy._marks_from()) AND d.minute >= (SELECT s.raw_from FROM ccproxy.rollup_state s);
+
+    -- Cells of the service cube with their labels, no coarser than a quarter
+    -- hour (or a minute); a bucket is used when it is closed and clean.
+    FOR v IN SELECT * FROM (VALUES ('_service_minutes', false), ('_service_quarters', true)) AS x(name, quarters) LOOP
+        EXECUTE format($view$
+            CREATE OR REPLACE VIEW ccproxy.%1$I AS
+            %2$s
+            SELECT b.bucket, %3$s, u.m
+              FROM ccproxy.rollup_service b
+             CROSS JOIN LATERAL ccproxy.unpack(b.cells) AS u
+              JOIN ccproxy.service_key k ON k.id = u.key
+             WHERE b.grain = 'm' AND NOT EXISTS (SELECT FROM ccproxy._dirty d WHERE d.minute = b.bucket) %4$s
+            UNION ALL
+            SELECT d.minute, x.*
+              FROM ccproxy._dirty d
+             CROSS JOIN LATERAL (
+                   SELECT coalesce(r.endpoint_type, ''), coalesce(r.method, ''), coalesce(r.model, ''), coalesce(r.status_code, 0)::integer,
+                          ccproxy._error_label(r.error_type, r.error_message, r.status_code), %5$s
+                     FROM ccproxy.request_log r WHERE r.ts >= d.minute AND r.ts < d.minute + interval '1 minute'
+                    GROUP BY 1, 2, 3, 4, 5) AS x$view$,
+            v.name,
+            CASE WHEN v.quarters THEN format($part$
+                SELECT b.bucket, %s, u.m
+                  FROM ccproxy.rollup_service b
+                 CROSS JOIN LATERAL ccproxy.unpack(b.cells) AS u
+                  JOIN ccproxy.service_key k ON k.id = u.key
+                 WHERE b.grain = 'q' AND b.bucket < (SELECT quarters_closed FROM ccproxy.rollup_state)
+                   AND NOT EXISTS (SELECT FROM ccproxy._dirty d WHERE ccproxy._bucket('q', d.minute) = b.bucket)
+                UNION ALL$part$, 'k.' || replace(service_labels, ', ', ', k.')) ELSE '' END,
+            'k.' || replace(service_labels, ', ', ', k.'),
+            CASE WHEN v.quarters THEN $part$ AND (b.bucket >= (SELECT quarters_closed FROM ccproxy.rollup_state)
+                   OR ccproxy._bucket('q', b.bucket) IN (SELECT ccproxy._bucket('q', d.minute) FROM ccproxy._dirty d))$part$ ELSE '' END,
+            format(raw_measures, 'true'));
+    END LOOP;
+
+    -- The same of the user cube, by hours: closed clean ones, raw for the rest.
+    EXECUTE format($view$
+        CREATE OR REPLACE VIEW ccproxy._user_hours AS
+        SELECT b.bucket, %1$s, u.m
+          FROM ccproxy.rollup_user b
+         CROSS JOIN LATERAL ccproxy.unpack(b.cells) AS u
+          JOIN ccproxy.user_key k ON k.id = u.key
+         WHERE b.grain = 'h' AND b.bucket < (SELECT user_hours_closed FROM ccproxy.rollup_state)
+           AND NOT EXISTS (SELECT FROM ccproxy._dirty d WHERE ccproxy._bucket('h', d.minute) = b.bucket)
+        UNION ALL
+        SELECT h.bucket, x.*
+          FROM (SELECT DISTINCT ccproxy._bucket('h', d.minute) AS bucket FROM ccproxy._dirty d
+                 WHERE d.minute < (SELECT user_hours_closed FROM ccproxy.rollup_state)) AS h
+         CROSS JOIN LATERAL (
+               SELECT coalesce(r.user_id, ''), coalesce(r.team_id, ''), coalesce(r.api_key_hash, ''), coalesce(r.model, ''),
+                      coalesce(r.endpoint_type, ''), %2$s
+                 FROM ccproxy.request_log r WHERE r.ts >= h.bucket AND r.ts < h.bucket + interval '1 hour'
+                GROUP BY 1, 2, 3, 4, 5) AS x
+        UNION ALL
+        SELECT ccproxy._bucket('h', r.ts), coalesce(r.user_id, ''), coalesce(r.team_id, ''), coalesce(r.api_key_hash, ''),
+               coalesce(r.model, ''), coalesce(r.endpoint_type, ''), %2$s
+          FROM ccproxy.request_log r WHERE r.ts >= (SELECT user_hours_closed FROM ccproxy.rollup_state)
+         GROUP BY 1, 2, 3, 4, 5, 6$view$,
+        'k.' || replace(user_labels, ', ', ', k.'), format(raw_measures, 'false'));
+
+    FOR v IN SELECT * FROM (VALUES
+        ('requests_by_minute', '_service_minutes',  '1 minute', 'endpoint_type, method, model, status_code, error_type',
+         'Requests by minute and endpoint_type, method, model, status_code, error_type, as long as minutes are kept'),
+        ('requests_by_hour',   '_service_quarters', '1 hour',   'endpoint_type, method, model, status_code, error_type',
+         'Requests by hour (UTC) and endpoint_type, method, model, status_code, error_type, as long as quarter hours are kept'),
+        ('requests_by_day',    '_service_quarters', '1 day',    'endpoint_type, method, model, status_code, error_type',
+         'Requests by day (UTC) and endpoint_type, method, model, status_code, error_type, as long as quarter hours are kept'),
+        ('usage_by_model',     '_service_quarters', '1 day',    'model',
+         'Usage by day (UTC) and model'),
+        ('errors_by_type',     '_service_quarters', '1 hour',   'error_type, endpoint_type, model',
+         'Failed requests by hour (UTC) and error_type (http_<status> or unknown for failures without one), endpoint_type, model'),
+        ('usage_by_user',      '_user_hours',       '1 day',    'user_id, team_id, api_key_hash, model',
+         'Usage by day (UTC) and user_id, team_id, api_key_hash, model')) AS x(name, source, length, labels, comment)
+    LOOP
+        EXECUTE format($view$
+            CREATE OR REPLACE VIEW ccproxy.%1$I AS
+            SELECT g.ts, %2$s, %3$s
+              FROM (SELECT date_bin(%4$L, c.bucket, timestamptz '2000-01-01 00:00:00+00') AS ts, %5$s, ccproxy.merge(c.m) AS m
+                      FROM ccproxy.%6$I c %7$s GROUP BY 1, %8$s) AS g
+             CROSS JOIN LATERAL ccproxy.expand(g.m) AS e$view$,
+            v.name,
+            (SELECT string_agg(CASE l WHEN 'status_code' THEN 'nullif(g.status_code, 0) AS status_code' ELSE format('nullif(g.%1$I, '''') AS %1$I', l) END, ', ')
+               FROM unnest(string_to_array(v.labels, ', ')) AS l),
+            shown, v.length,
+            'c.' || replace(v.labels, ', ', ', c.'), v.source,
+            CASE v.name WHEN 'errors_by_type' THEN 'WHERE c.error_type <> ''''' ELSE '' END,
+            'c.' || replace(v.labels, ', ', ', c.'));
+        EXECUTE format('COMMENT ON VIEW ccproxy.%I IS %L', v.name, v.comment
+            || '. Fresh to the last commit; ts is the beginning of the bucket; milliseconds, tokens, USD; total_cost is NULL where nothing could be priced; response_time_sketch merges (ccproxy.merge) and answers any quantile.');
+    END LOOP;
+
+    CREATE OR REPLACE VIEW ccproxy.prometheus AS SELECT * FROM ccproxy.prometheus_samples();
+    COMMENT ON VIEW ccproxy.prometheus IS 'What Prometheus scrapes; see prometheus_samples().';
+    COMMENT ON VIEW ccproxy._dirty IS 'Internal: minutes that await a refresh.';
+    COMMENT ON VIEW ccproxy._service_minutes IS 'Internal: cells of the service cube by minute.';
+    COMMENT ON VIEW ccproxy._service_quarters IS 'Internal: cells of the service cube by quarter hour, by minute where that is not closed or dirty.';
+    COMMENT ON VIEW ccproxy._user_hours IS 'Internal: cells of the user cube by hour.';
+END
+$$;
