@@ -1,8 +1,8 @@
 /*
  * ccproxy.measures and ccproxy.cells as PostgreSQL sees them: varlenas that hold a
  * packed form (stored, sent, returned by everything users call). Between the calls of
- * an aggregate measures may also be a state or pending, and cells an expanded object.
- * cell_core.h describes the forms.
+ * an aggregate measures may also be a state or pending, and cells pending or an expanded
+ * object. cell_core.h describes the other forms.
  */
 #ifndef CCPROXY_CELL_H
 #define CCPROXY_CELL_H
@@ -17,8 +17,9 @@
 #pragma GCC visibility push(hidden)
 
 /*
- * Packed measures gathered by combine, to be added up when they are many: entries of
- * a length (uint32) and bytes, with eight bytes free after the last.
+ * Packed measures or cells as they came, to be added up when they are many: entries of
+ * a length (uint32) and bytes, for cells with the key (uint32) before; eight bytes are
+ * free after the last.
  */
 #define CELL_FORM_PENDING 0xC2
 

@@ -17,16 +17,30 @@ static const struct
 	uint8_t		gaps;
 }			small_token[8] = {{0, 0}, {0, 112}, {112, 32}, {144, 16}, {160, 8}, {168, 4}, {0, 0}, {0, 0}};
 
+/* Tokens of slots that follow each other, or nearly, by gap and count; 255 for none. */
+static const uint8_t near_token[2][64] = {
+	{
+		255, 0, 112, 144, 160, 168, 172, 173, 174, 175, 176, 177, 178, 179, 180, 181,
+		182, 183, 184, 185, 186, 187, 188, 189, 190, 191, 192, 193, 194, 195, 196, 197,
+		198, 199, 200, 201, 202, 203, 204, 205, 206, 207, 208, 209, 210, 211, 212, 213,
+		214, 215, 216, 217, 218, 219, 220, 221, 222, 223, 224, 225, 226, 227, 255, 255,
+	},
+	{
+		255, 1, 113, 145, 161, 169, 228, 229, 230, 231, 232, 233, 234, 235, 236, 237,
+		238, 239, 240, 241, 242, 243, 244, 245, 246, 247, 248, 249, 255, 255, 255, 255,
+		255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+		255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+	}
+};
+
 /* A token as sketch_core_packed.c has it. */
 static inline uint8_t *
 put_token(uint8_t *to, uint32_t gap, uint64_t count)
 {
-	if (__builtin_expect(count < 8 && gap < small_token[count].gaps, 1))
+	if (gap < 2 && count < 64 && near_token[gap][count] != 255)
+		*to++ = near_token[gap][count];
+	else if (count < 8 && gap < small_token[count].gaps)
 		*to++ = (uint8_t) (small_token[count].first + gap);
-	else if (gap == 0 && count >= 6 && count < 62)
-		*to++ = (uint8_t) (172 + count - 6);
-	else if (gap == 1 && count >= 6 && count < 28)
-		*to++ = (uint8_t) (228 + count - 6);
 	else if (count == 1 && gap < 112 + 256)
 	{
 		*to++ = 250;

@@ -19,7 +19,7 @@
 #define GATHERED_MAGIC	0x63656c73
 
 /* How much is gathered before it is merged, unless one merged value is larger. */
-#define GATHERED_MAX_BYTES	(32 * 1024 * 1024)
+#define GATHERED_MAX_BYTES	(64 * 1024 * 1024)
 #define GATHERED_MAX_CELLS	(1024 * 1024)
 
 #define ARENA_FIRST_BYTES	1024

@@ -99,7 +99,10 @@ CREATE VIEW overall AS
 SELECT measures(response_time_us, ttft_us, input_tokens, cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, output_tokens, reasoning_tokens,
        input_cost, cache_read_cost, cache_write_cost, output_cost, tool_cost, reported_cost, price_id, status_code, error_type, error_message, true) AS m FROM log;
 CREATE VIEW cells_overall AS SELECT cells(key, m) AS c FROM by_bucket;
-CREATE TABLE serial AS SELECT m, c FROM overall, cells_overall;
+CREATE VIEW cells_few AS SELECT cells(key, m) AS f FROM by_bucket WHERE bucket < 3;
+CREATE TABLE rollup AS SELECT bucket, cells(key, m) AS c FROM by_bucket GROUP BY bucket;
+CREATE VIEW grouped AS SELECT merge_groups(c, '{1,1,2,2,NULL,3}') AS g FROM rollup;
+CREATE TABLE serial AS SELECT m, c, f, g FROM overall, cells_overall, cells_few, grouped;
 SET parallel_setup_cost = 0;
 SET parallel_tuple_cost = 0;
 SET min_parallel_table_scan_size = 0;
@@ -107,7 +110,9 @@ SET max_parallel_workers_per_gather = 2;
 SELECT plan_of('SELECT m FROM overall');
 SELECT plan_of('SELECT merge(m) FROM by_bucket');
 SELECT plan_of('SELECT c FROM cells_overall');
-SELECT o.m = s.m AS measures, (SELECT merge(m) FROM by_bucket) = s.m AS merge, c.c = s.c AS cells FROM overall o, cells_overall c, serial s;
+SELECT plan_of('SELECT g FROM grouped');
+SELECT o.m = s.m AS measures, (SELECT merge(m) FROM by_bucket) = s.m AS merge, c.c = s.c AS cells, (SELECT merge(c) FROM rollup) = s.c AS merged, f.f = s.f AS few, g.g = s.g AS groups
+  FROM overall o, cells_overall c, cells_few f, grouped g, serial s;
 RESET ALL;
 SET search_path = ccproxy, public;
 
@@ -206,7 +211,6 @@ SELECT merge(m) FROM (SELECT '{"requests": 9223372036854775807}'::measures AS m 
 SELECT merge(m) FROM (SELECT '{"requests": 1, "input_tokens": 85070591730234615865843651857942052864}'::measures AS m FROM generate_series(1, 2)) AS x;
 
 -- cells: packing, merging in any order, unpacking
-CREATE TABLE rollup AS SELECT bucket, cells(key, m) AS c FROM by_bucket GROUP BY bucket;
 SELECT count(*), sum(cell_count(c)), (SELECT count(*) FROM by_bucket) AS cells FROM rollup;
 SELECT count(*) AS differing FROM (SELECT bucket, (unpack(c)).* FROM rollup) AS u FULL JOIN by_bucket b USING (bucket, key) WHERE u.m <> b.m OR u.m IS NULL OR b.m IS NULL;
 SELECT count(*) AS differing FROM (SELECT (unpack(merge(c))).* FROM rollup) AS u FULL JOIN by_key b USING (key) WHERE u.m <> b.m OR u.m IS NULL OR b.m IS NULL;
