@@ -55,11 +55,11 @@ extern struct varlena *cell_packed(Datum measures);
 extern struct varlena *cell_total_pack(CellTotal *total);
 
 /* Reports a status other than CELL_OK of something already stored. */
-extern void cell_report(CellStatus status) pg_attribute_noreturn();
+extern void cell_report(CellStatus status) __attribute__((noreturn));
 
 /* Reports why a text (by position) or bytes are not of this type. */
-extern void cell_report_text(CellStatus status, const char *type, const CellError *error) pg_attribute_noreturn();
-extern void cell_report_bytes(CellStatus status, const char *type, const CellError *error) pg_attribute_noreturn();
+extern void cell_report_text(CellStatus status, const char *type, const CellError *error) __attribute__((noreturn));
+extern void cell_report_bytes(CellStatus status, const char *type, const CellError *error) __attribute__((noreturn));
 
 /* Appends to a StringInfo. */
 extern void cell_put(void *to, const char *piece, size_t length);

@@ -385,37 +385,6 @@ cell_total_buckets(const CellTotal *total, int64_t counts[CELL_BOUNDARIES])
 	}
 }
 
-SketchStatus
-cell_total_sketch(const CellTotal *total, int latency, SketchState **result, const SketchMemory *memory)
-{
-	const CellNumbers *numbers = &total->numbers;
-	SketchState *state = memory->allocate(SKETCH_STATE_MIN_BYTES);
-
-	if (state == NULL)
-		return SKETCH_NO_MEMORY;
-	sketch_state_init(state, SKETCH_STATE_MIN_BYTES);
-	for (uint32_t slot = total->low[latency]; slot <= total->high[latency]; slot++)
-	{
-		uint64_t	n = total->slots[latency][slot];
-
-		while (n != 0 && !sketch_count_key(state, cell_slot_key(slot), n))
-		{
-			SketchState *larger = sketch_enlarge(state, cell_slot_key(slot), n, memory);
-
-			memory->release(state);
-			if (larger == NULL)
-				return SKETCH_NO_MEMORY;
-			state = larger;
-		}
-	}
-	state->count = numbers->n[latency];
-	state->min = cell_ms(numbers->min_us[latency]);
-	state->max = cell_ms(numbers->max_us[latency]);
-	state->sum = (double) numbers->sum[latency] / 1000.0;
-	*result = state;
-	return SKETCH_OK;
-}
-
 /* ---- checking ---- */
 
 static CellStatus

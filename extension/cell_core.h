@@ -242,15 +242,20 @@ extern CellStatus cell_total_add_state(CellTotal *total, const CellState *state)
 extern CellStatus cell_total_add_packed(CellTotal *total, const uint8_t *bytes, size_t length,
 										size_t readable) CELL_MUST_CHECK;
 
+/* Reads all numbers but at_most from packed measures, and checks no more than these. */
+extern CellStatus cell_read_numbers(CellNumbers *numbers, const uint8_t *bytes, size_t length) CELL_MUST_CHECK;
+
 /* Every rule that measures obey; for input from outside. */
 extern CellStatus cell_total_check(const CellTotal *total, CellError *error) CELL_MUST_CHECK;
 
 /* Prometheus' cumulative counts. */
 extern void cell_total_buckets(const CellTotal *total, int64_t counts[CELL_BOUNDARIES]);
 
-/* The distribution of a latency as a sketch's state, a new block; n is not 0. */
-extern SketchStatus cell_total_sketch(const CellTotal *total, int latency, SketchState **state,
-									  const SketchMemory *memory) SKETCH_MUST_CHECK;
+/* At least the size of a latency's distribution as a packed sketch. */
+extern size_t cell_sketch_bound(const CellTotal *total, int latency);
+
+/* Writes the distribution of a latency as a packed sketch and returns its size; n is not 0. */
+extern size_t cell_pack_sketch(const CellTotal *total, int latency, uint8_t *bytes);
 
 /* At least the size of the total's packed form. */
 extern size_t cell_pack_bound(const CellTotal *total);

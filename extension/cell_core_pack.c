@@ -124,18 +124,23 @@ put_tokens(CellTotal *total, int latency, uint8_t *to)
 	return to;
 }
 
+/* As many tokens as a latency can have. */
+static size_t
+tokens_bound(const CellTotal *total, int latency)
+{
+	size_t		slots;
+
+	if (total->low[latency] > total->high[latency])
+		return 0;
+	slots = total->high[latency] - total->low[latency] + 1;
+	return slots < total->numbers.n[latency] ? slots : (size_t) total->numbers.n[latency];
+}
+
 size_t
 cell_pack_bound(const CellTotal *total)
 {
-	size_t		tokens = 0;
+	size_t		tokens = tokens_bound(total, CELL_RESPONSE) + tokens_bound(total, CELL_TTFT);
 
-	for (int i = 0; i < CELL_LATENCIES; i++)
-		if (total->low[i] <= total->high[i])
-		{
-			size_t		slots = total->high[i] - total->low[i] + 1;
-
-			tokens += slots < total->numbers.n[i] ? slots : (size_t) total->numbers.n[i];
-		}
 	return 2 + COMMON / 2 + RARE_BYTES + FIELDS * 16 + (CELL_BOUNDARIES + 1) * VARINT_MAX_BYTES +
 		tokens * TOKEN_MAX_BYTES;
 }
@@ -254,5 +259,57 @@ cell_pack(CellTotal *total, uint8_t *bytes)
 	to = put_tokens(total, CELL_RESPONSE, to);
 	if (numbers->detail)
 		to = put_tokens(total, CELL_TTFT, to);
+	return (size_t) (to - bytes);
+}
+
+/* ---- as a sketch ---- */
+
+static uint8_t *
+put_double(uint8_t *to, double value)
+{
+	uint64_t	bits = sketch_double_bits(value);
+
+	for (int i = 0; i < 8; i++)
+		*to++ = (uint8_t) (bits >> (8 * i));
+	return to;
+}
+
+size_t
+cell_sketch_bound(const CellTotal *total, int latency)
+{
+	return 1 + VARINT_MAX_BYTES + 3 * sizeof(double) + tokens_bound(total, latency) * TOKEN_MAX_BYTES;
+}
+
+size_t
+cell_pack_sketch(const CellTotal *total, int latency, uint8_t *bytes)
+{
+	const CellNumbers *numbers = &total->numbers;
+	const uint64_t *slots = total->slots[latency];
+	double		min = cell_ms(numbers->min_us[latency]);
+	double		max = cell_ms(numbers->max_us[latency]);
+	uint32_t	high = total->high[latency];
+	int32_t		next = cell_slot_key(total->low[latency]);
+	uint8_t    *to = bytes;
+
+	*to++ = min == max ? SKETCH_PACKED_ONE : SKETCH_PACKED_MANY;
+	to = put_varint(to, numbers->n[latency]);
+	to = put_double(to, min);
+	if (min == max)
+		return (size_t) (to - bytes);
+	to = put_double(to, max);
+	to = put_double(to, (double) numbers->sum[latency] / 1000.0);
+	for (uint32_t base = total->low[latency]; base <= high; base += 64)
+	{
+		uint64_t	occupied = occupied_slots(slots + base, high - base + 1);
+
+		for (; occupied != 0; occupied &= occupied - 1)
+		{
+			uint32_t	slot = base + (uint32_t) __builtin_ctzll(occupied);
+			int32_t		key = cell_slot_key(slot);
+
+			to = put_token(to, (uint32_t) (key - next), slots[slot]);
+			next = key + 1;
+		}
+	}
 	return (size_t) (to - bytes);
 }

@@ -384,6 +384,42 @@ add_sum(CellNumbers *numbers, int i, cell_uint128 field)
 	return true;
 }
 
+/* Adds counts and sums. */
+static inline CellStatus
+add_numbers(CellNumbers *numbers, const Header *header, const cell_uint128 *field)
+{
+	bool		in_range = true;
+
+	numbers->requests += header->requests;
+	numbers->priced += header->requests;
+	numbers->n[CELL_RESPONSE] += header->n[CELL_RESPONSE];
+	numbers->n[CELL_TTFT] += header->n[CELL_TTFT];
+	if (header->small)
+	{
+		/* below 2^64 each: not even 2^62 of them overflow, and cell_pack() checks the sum */
+#pragma GCC unroll 16
+		for (int i = 0; i < CELL_SUMS; i++)
+			if (sum_field[i] < COMMON)
+				numbers->sum[i] += (uint64_t) field[sum_field[i]];
+	}
+	else
+		for (int i = 0; i < CELL_SUMS; i++)
+			if (sum_field[i] < COMMON)
+				in_range &= add_sum(numbers, i, field[sum_field[i]]);
+	if (header->rare)
+	{
+		numbers->failed += (uint64_t) field[F_FAILED];
+		numbers->in_flight += (uint64_t) field[F_IN_FLIGHT];
+		numbers->priced -= (uint64_t) field[F_NOT_PRICED];
+		numbers->unpriced += (uint64_t) field[F_UNPRICED];
+		numbers->reported += (uint64_t) field[F_REPORTED];
+		for (int i = 0; i < CELL_SUMS; i++)
+			if (sum_field[i] >= COMMON)
+				in_range &= add_sum(numbers, i, field[sum_field[i]]);
+	}
+	return in_range ? CELL_OK : CELL_TOO_LARGE;
+}
+
 CellStatus
 cell_total_add_packed(CellTotal *total, const uint8_t *bytes, size_t length, size_t readable)
 {
@@ -392,7 +428,6 @@ cell_total_add_packed(CellTotal *total, const uint8_t *bytes, size_t length, siz
 	const uint8_t *from;
 	cell_uint128 field[FIELDS];
 	Header		header;
-	bool		in_range = true;
 
 	from = read_header(&header, field, bytes, end, readable);
 	if (from == NULL)
@@ -423,33 +458,23 @@ cell_total_add_packed(CellTotal *total, const uint8_t *bytes, size_t length, siz
 	}
 	if (from != end && numbers->detail == header.detail)
 		return CELL_INVALID;
+	return add_numbers(numbers, &header, field);
+}
 
-	numbers->requests += header.requests;
-	numbers->priced += header.requests;
-	numbers->n[CELL_RESPONSE] += header.n[CELL_RESPONSE];
-	numbers->n[CELL_TTFT] += header.n[CELL_TTFT];
-	if (header.small)
+CellStatus
+cell_read_numbers(CellNumbers *numbers, const uint8_t *bytes, size_t length)
+{
+	cell_uint128 field[FIELDS];
+	Header		header;
+
+	memset(numbers, 0, sizeof(*numbers));
+	if (read_header(&header, field, bytes, bytes + length, length) == NULL)
+		return CELL_INVALID;
+	numbers->detail = header.detail;
+	for (int i = 0; i < CELL_LATENCIES; i++)
 	{
-		/* below 2^64 each: not even 2^62 of them overflow, and cell_pack() checks the sum */
-#pragma GCC unroll 16
-		for (int i = 0; i < CELL_SUMS; i++)
-			if (sum_field[i] < COMMON)
-				numbers->sum[i] += (uint64_t) field[sum_field[i]];
+		numbers->min_us[i] = header.least[i];
+		numbers->max_us[i] = header.most[i];
 	}
-	else
-		for (int i = 0; i < CELL_SUMS; i++)
-			if (sum_field[i] < COMMON)
-				in_range &= add_sum(numbers, i, field[sum_field[i]]);
-	if (header.rare)
-	{
-		numbers->failed += (uint64_t) field[F_FAILED];
-		numbers->in_flight += (uint64_t) field[F_IN_FLIGHT];
-		numbers->priced -= (uint64_t) field[F_NOT_PRICED];
-		numbers->unpriced += (uint64_t) field[F_UNPRICED];
-		numbers->reported += (uint64_t) field[F_REPORTED];
-		for (int i = 0; i < CELL_SUMS; i++)
-			if (sum_field[i] >= COMMON)
-				in_range &= add_sum(numbers, i, field[sum_field[i]]);
-	}
-	return in_range ? CELL_OK : CELL_TOO_LARGE;
+	return add_numbers(numbers, &header, field);
 }

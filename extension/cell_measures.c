@@ -15,8 +15,6 @@
 #include "utils/memutils.h"
 #include "utils/numeric.h"
 
-#include "extension/sketch.h"
-
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
 #endif
@@ -338,19 +336,10 @@ usd_numeric(cell_int128 pico)
 static Datum
 sketch_of(const CellTotal *total, int latency)
 {
-	SketchScratch *scratch = palloc(sizeof(SketchScratch));
-	SketchView	view;
-	SketchState *state;
-	SketchStatus status = cell_total_sketch(total, latency, &state, &sketch_palloc);
-	Datum		result;
+	struct varlena *result = palloc(VARHDRSZ + cell_sketch_bound(total, latency));
 
-	if (status != SKETCH_OK)
-		sketch_report(status);
-	sketch_view_state(&view, state, scratch);
-	result = PointerGetDatum(sketch_close(&view));
-	pfree(state);
-	pfree(scratch);
-	return result;
+	SET_VARSIZE(result, VARHDRSZ + cell_pack_sketch(total, latency, (uint8_t *) VARDATA(result)));
+	return PointerGetDatum(result);
 }
 
 /* ccproxy.measures_record, column by column */
@@ -365,33 +354,10 @@ enum
 	COLUMNS
 };
 
-/* ccproxy.expand(measures) */
-Datum
-ccproxy_measures_expand(PG_FUNCTION_ARGS)
+static void
+expand_numbers(const CellNumbers *numbers, Datum *values)
 {
-	TupleDesc	tuple_desc = fcinfo->flinfo->fn_extra;
-	CellTotal  *total;
-	const CellNumbers *numbers;
 	cell_int128 cost = 0;
-	Datum		values[COLUMNS];
-	bool		nulls[COLUMNS] = {false};
-
-	if (tuple_desc == NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
-
-		if (get_call_result_type(fcinfo, NULL, &tuple_desc) != TYPEFUNC_COMPOSITE)
-			elog(ERROR, "expand() must return a row type");
-		tuple_desc = BlessTupleDesc(CreateTupleDescCopy(tuple_desc));
-		if (tuple_desc->natts != COLUMNS)
-			elog(ERROR, "ccproxy.measures_record has %d columns, not %d", tuple_desc->natts, COLUMNS);
-		fcinfo->flinfo->fn_extra = tuple_desc;
-		MemoryContextSwitchTo(old);
-	}
-
-	total = cell_total_take();
-	cell_total_add(total, PG_GETARG_DATUM(0));
-	numbers = &total->numbers;
 
 	values[COL_REQUESTS] = Int64GetDatum(numbers->requests);
 	values[COL_SUCCESSFUL] = Int64GetDatum(numbers->requests - numbers->failed - numbers->in_flight);
@@ -419,6 +385,12 @@ ccproxy_measures_expand(PG_FUNCTION_ARGS)
 	values[COL_TOTAL_COST] = usd_numeric(cost);
 	values[COL_REPORTED] = Int64GetDatum(numbers->reported);
 	values[COL_REPORTED_COST] = usd_numeric(numbers->sum[CELL_SUM_REPORTED_COST]);
+}
+
+static void
+expand_distributions(const CellTotal *total, Datum *values, bool *nulls)
+{
+	const CellNumbers *numbers = &total->numbers;
 
 	nulls[COL_BUCKETS] = !numbers->detail;
 	if (numbers->detail)
@@ -438,6 +410,47 @@ ccproxy_measures_expand(PG_FUNCTION_ARGS)
 	nulls[COL_TTFT] = numbers->n[CELL_TTFT] == 0 || !numbers->detail;
 	if (!nulls[COL_TTFT])
 		values[COL_TTFT] = sketch_of(total, CELL_TTFT);
-	cell_total_give(total);
+}
+
+/* ccproxy.expand(measures), ccproxy.expand(measures, distributions) */
+Datum
+ccproxy_measures_expand(PG_FUNCTION_ARGS)
+{
+	TupleDesc	tuple_desc = fcinfo->flinfo->fn_extra;
+	Datum		values[COLUMNS] = {0};
+	bool		nulls[COLUMNS] = {false};
+
+	if (tuple_desc == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
+
+		if (get_call_result_type(fcinfo, NULL, &tuple_desc) != TYPEFUNC_COMPOSITE)
+			elog(ERROR, "expand() must return a row type");
+		tuple_desc = BlessTupleDesc(CreateTupleDescCopy(tuple_desc));
+		if (tuple_desc->natts != COLUMNS)
+			elog(ERROR, "ccproxy.measures_record has %d columns, not %d", tuple_desc->natts, COLUMNS);
+		fcinfo->flinfo->fn_extra = tuple_desc;
+		MemoryContextSwitchTo(old);
+	}
+	if (PG_NARGS() > 1 && !PG_GETARG_BOOL(1))
+	{
+		struct varlena *packed = cell_packed(PG_GETARG_DATUM(0));
+		CellNumbers numbers;
+		CellStatus	status = cell_read_numbers(&numbers, (const uint8_t *) VARDATA_ANY(packed), VARSIZE_ANY_EXHDR(packed));
+
+		if (status != CELL_OK)
+			cell_report(status);
+		expand_numbers(&numbers, values);
+		nulls[COL_BUCKETS] = nulls[COL_RESPONSE] = nulls[COL_TTFT] = true;
+	}
+	else
+	{
+		CellTotal  *total = cell_total_take();
+
+		cell_total_add(total, PG_GETARG_DATUM(0));
+		expand_numbers(&total->numbers, values);
+		expand_distributions(total, values, nulls);
+		cell_total_give(total);
+	}
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(tuple_desc, values, nulls)));
 }

@@ -77,6 +77,12 @@ SELECT key, measures(response_time_us, ttft_us, input_tokens, cache_read_tokens,
   FROM log GROUP BY key;
 SELECT count(*), count(*) FILTER (WHERE same(expand(b.m), e)) AS same FROM by_key b JOIN expected e USING (key);
 
+-- and without the distributions
+SELECT count(*), count(*) FILTER (WHERE (x.e).response_time IS NULL AND (x.e).ttft IS NULL AND (x.e).response_time_buckets IS NULL
+       AND to_jsonb(x.e) - '{response_time,ttft,response_time_buckets}'::text[] = to_jsonb(expand(b.m)) - '{response_time,ttft,response_time_buckets}'::text[]) AS same,
+       count(*) FILTER (WHERE expand(b.m, true)::text = expand(b.m)::text) AS with_them
+  FROM by_key b, LATERAL (SELECT expand(b.m, false) AS e) x;
+
 -- by bucket and key, then merged: the same measures, to the byte
 CREATE TABLE by_bucket AS
 SELECT bucket, key, measures(response_time_us, ttft_us, input_tokens, cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, output_tokens, reasoning_tokens,
