@@ -3,8 +3,9 @@
  *
  * main blocks the signals before the first thread exists and waits for them:
  * SIGTERM and SIGINT drain (a second one leaves at once), SIGHUP reads the
- * token files again. Order of starting: store, reader, HTTP; of stopping: no
- * new events, store (commits or refuses what it has), reader, HTTP, because
+ * token files again. Order of starting: store, maintenance, reader, HTTP; of
+ * stopping: no new events, maintenance, store (commits or refuses what it has),
+ * reader, HTTP, because
  * libmicrohttpd must not be stopped with a suspended connection.
  */
 #include <pthread.h>
@@ -18,6 +19,7 @@
 #include "gateway/assets.h"
 #include "gateway/http.h"
 #include "gateway/log.h"
+#include "gateway/maintenance.h"
 
 #define EXIT_SETTINGS 2
 #define EXIT_FORCED 1
@@ -84,6 +86,8 @@ run(const struct settings *settings, const sigset_t *signals)
 	struct gateway *g = &gateway;
 	char		error[SETTINGS_ERROR_SIZE] = "out of memory or threads";
 	static sigset_t stop_signals;	/* the thread of the second signal outlives run() */
+	struct maintenance *maintenance = NULL;
+	bool		maintained = true;
 	struct http *http;
 	pthread_t	thread;
 	int64_t		started_ms = monotonic_ms();
@@ -102,7 +106,12 @@ run(const struct settings *settings, const sigset_t *signals)
 		print_error("could not start the store");
 		return EXIT_FAILURE;
 	}
-	g->reader = reader_open(settings);
+	if (settings->maintenance_interval_ms > 0)
+	{
+		maintenance = maintenance_open(settings, g->store);
+		maintained = maintenance != NULL;
+	}
+	g->reader = maintained ? reader_open(settings) : NULL;
 	http = g->reader ? http_start(g, error) : NULL;
 	if (http == NULL)
 	{
@@ -112,6 +121,7 @@ run(const struct settings *settings, const sigset_t *signals)
 			reader_close(g->reader);
 			reader_free(g->reader);
 		}
+		maintenance_close(maintenance);
 		store_close(g->store, 0);
 		store_free(g->store);
 		auth_free(g->auth);
@@ -128,6 +138,7 @@ run(const struct settings *settings, const sigset_t *signals)
 	if (pthread_create(&thread, NULL, leave_at_once, &stop_signals) == 0)
 		pthread_detach(thread);
 	atomic_store(&g->draining, true);
+	maintenance_close(maintenance);
 	wait_for_bodies(g);
 	store_close(g->store, (int) settings->shutdown_deadline_ms);
 	reader_close(g->reader);

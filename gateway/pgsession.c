@@ -69,9 +69,8 @@ static const char privileges_sql[] =
 " AND pg_catalog.has_function_privilege('ccproxy.merge_events(ccproxy.request_event[])', 'EXECUTE'),"
 " current_user";
 
-/* Copies a message as one line: any run of blanks is one, none at the end. */
-static void
-set_message(struct pgfailure *failure, const char *message)
+void
+pgsession_message(struct pgfailure *failure, const char *message)
 {
 	size_t		len = 0;
 
@@ -94,7 +93,7 @@ set_failure(struct pgfailure *failure, enum pgerror_class class, const char *mes
 {
 	failure->class = class;
 	failure->sqlstate[0] = '\0';
-	set_message(failure, message);
+	pgsession_message(failure, message);
 }
 
 void
@@ -109,7 +108,7 @@ pgsession_failure(const struct pgsession *s, const PGresult *result, struct pgfa
 		? PGERROR_LOST
 		: pgerror_classify(sqlstate, result ? PQresultErrorField(result, PG_DIAG_CONSTRAINT_NAME) : NULL);
 	snprintf(failure->sqlstate, sizeof(failure->sqlstate), "%s", sqlstate ? sqlstate : "");
-	set_message(failure, message);
+	pgsession_message(failure, message);
 }
 
 /* Waits until the socket is ready. False at the deadline or when giving up. */

@@ -84,6 +84,8 @@ bool		pgsession_end_copy(struct pgsession *s, const char *error, int64_t deadlin
 /* Fills failure from a result in error, or from the connection when NULL. */
 void		pgsession_failure(const struct pgsession *s, const PGresult *result,
 							  struct pgfailure *failure);
+/* Sets the message alone, as one line: any run of blanks is one, none at the end. */
+void		pgsession_message(struct pgfailure *failure, const char *message);
 /* True while the connection is there; looks at the socket without waiting. */
 bool		pgsession_alive(struct pgsession *s);
 /* True when a change of prices has been notified since it was last asked. */

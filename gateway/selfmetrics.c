@@ -31,7 +31,7 @@ struct self_histogram_values
 #define ROUTE_NAME(symbol, name) name,
 
 static const struct self_row counter_rows[] = {SELF_COUNTERS(COUNTER_ROW)};
-static const struct self_row gauge_rows[] = {SELF_GAUGES(GAUGE_ROW)};
+static const struct self_row gauge_rows[] = {SELF_GAUGES(GAUGE_ROW) SELF_DURATIONS(GAUGE_ROW)};
 static const struct self_row histogram_rows[] = {SELF_HISTOGRAMS(GAUGE_ROW)};
 static const char *const route_names[] = {SELF_ROUTES(ROUTE_NAME)};
 
@@ -154,7 +154,7 @@ write_histogram(struct exposition *x, int index)
 void
 selfmetrics_write(struct exposition *x)
 {
-	char		value[24];
+	char		value[EXPOSITION_NUMBER_BYTES];
 
 	exposition_family(x, "ccproxy_gateway_build_info", "gauge", "Always 1; the version is a label.");
 	exposition_sample_raw(x, "ccproxy_gateway_build_info", "", "version=\"" GATEWAY_VERSION "\"", "1");
@@ -168,7 +168,10 @@ selfmetrics_write(struct exposition *x)
 	for (int i = 0; i < SELF_GAUGES_NUMBER; i++)
 	{
 		exposition_family(x, gauge_rows[i].family, "gauge", gauge_rows[i].help);
-		snprintf(value, sizeof(value), "%" PRId64, metric_gauge((enum self_gauge) i));
+		if (i >= SELF_FIRST_DURATION)
+			exposition_number(value, (double) metric_gauge((enum self_gauge) i) / 1e6);
+		else
+			snprintf(value, sizeof(value), "%" PRId64, metric_gauge((enum self_gauge) i));
 		exposition_sample_raw(x, gauge_rows[i].family, "", "", value);
 	}
 	for (int i = 0; i < SELF_HISTOGRAMS_NUMBER; i++)

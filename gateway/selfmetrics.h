@@ -42,6 +42,9 @@
 	C(STORE_BATCHES_REPRICED, "ccproxy_gateway_batches_repriced_total", "", "Batches the server had to price because prices had changed since the events came.") \
 	C(PRICE_LOADS, "ccproxy_gateway_price_loads_total", "outcome=\"ok\"", "Times the prices were loaded, by outcome.") \
 	C(PRICE_LOADS_FAILED, "ccproxy_gateway_price_loads_total", "outcome=\"failed\"", "") \
+	C(MAINTENANCE_RUNS, "ccproxy_gateway_maintenance_runs_total", "outcome=\"ok\"", "Calls of ccproxy.maintain(), by outcome.") \
+	C(MAINTENANCE_FAILED, "ccproxy_gateway_maintenance_runs_total", "outcome=\"failed\"", "") \
+	C(MAINTENANCE_WARNINGS, "ccproxy_gateway_maintenance_warnings_total", "", "Warnings of ccproxy.maintain(): jobs of it that failed.") \
 	C(STORE_RETRIES, "ccproxy_gateway_batch_retries_total", "", "Batches tried again after a transient error.") \
 	C(STORE_CONNECTS, "ccproxy_gateway_pg_connects_total", "outcome=\"ok\"", "Attempts to connect for writing, by outcome.") \
 	C(STORE_CONNECT_FAILURES, "ccproxy_gateway_pg_connects_total", "outcome=\"failed\"", "") \
@@ -56,12 +59,17 @@
 	G(QUEUE_REQUESTS, "ccproxy_gateway_queue_requests", "Requests whose events wait to be stored.") \
 	G(QUEUE_BYTES, "ccproxy_gateway_queue_bytes", "Memory of the requests whose events wait to be stored.")
 
+/* SELF_DURATIONS(D): D(symbol, family, help): gauges set in microseconds, shown in seconds */
+#define SELF_DURATIONS(D) \
+	D(MAINTENANCE_LAST_US, "ccproxy_gateway_maintenance_last_seconds", "Time the last successful call of ccproxy.maintain() took.")
+
 /* SELF_HISTOGRAMS(H): H(symbol, family, help); seconds */
 #define SELF_HISTOGRAMS(H) \
 	H(INGEST_SECONDS, "ccproxy_gateway_ingest_seconds", "Time from a complete body to its answer.") \
 	H(COMMIT_SECONDS, "ccproxy_gateway_commit_seconds", "Time of one batch from its first statement to its COMMIT.")
 
 #define SELF_COUNTER_ENUM(symbol, family, labels, help) METRIC_##symbol,
+#define SELF_ONE(symbol, family, help) +1
 #define SELF_GAUGE_ENUM(symbol, family, help) METRIC_##symbol,
 enum self_counter
 {
@@ -71,7 +79,9 @@ enum self_counter
 enum self_gauge
 {
 	SELF_GAUGES(SELF_GAUGE_ENUM)
-	SELF_GAUGES_NUMBER
+	SELF_DURATIONS(SELF_GAUGE_ENUM)
+	SELF_GAUGES_NUMBER,
+	SELF_FIRST_DURATION = SELF_GAUGES_NUMBER - (0 SELF_DURATIONS(SELF_ONE))
 };
 enum self_histogram
 {

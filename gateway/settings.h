@@ -92,6 +92,8 @@
 	  "database connections for reading") \
 	S(COUNT, read_queue, "read_queue", "256", 1, 100000, false, \
 	  "reads waiting for a connection; beyond it 503") \
+	S(SECONDS, maintenance_interval_ms, "maintenance_interval_s", "10", 0, 3600000, false, \
+	  "the database's housekeeping (CALL ccproxy.maintain()) is done every so often; 0: not by this gateway") \
 	S(MILLIS, statement_timeout_ms, "statement_timeout_ms", "10000", 10, 3600000, false, \
 	  "longest a reading query may run") \
 	S(TEXT, ingest_token_file, "ingest_token_file", "", 0, 0, false, \
