@@ -106,6 +106,7 @@ typedef struct Event
 	int			secret_rank;
 	bool		has_total_cost;
 	Datum		total_cost;
+	bool		timed;			/* by timestamp or by ts */
 	char	   *claimed_ts;		/* text of a timestamp too far ahead */
 	const char *field;			/* set with reason when the event is refused */
 	const char *reason;
@@ -211,35 +212,38 @@ read_secret(const Decoder *d, Event *event, const JsonbValue *v, const char *key
 }
 
 static bool
-read_timestamp(const Decoder *d, Event *event, const JsonbValue *v)
+read_timestamp(const Decoder *d, Event *event, const JsonbValue *v, const char *name)
 {
 	int64_t		unix_us;
 	TimestampTz ts;
 	const char *text;
 	int			len;
 
+	if (event->timed)
+		return refuse(event, fields[COL_ts].key, "is there twice");
+	event->timed = true;
 	if (v->type == jbvString)
 	{
 		text = v->val.string.val;
 		len = v->val.string.len;
 		if (!timestamp_parse(text, len, &unix_us))
-			return refuse(event, "timestamp", "is not an RFC 3339 time");
+			return refuse(event, name, "is not an RFC 3339 time");
 	}
 	else if (v->type == jbvNumeric)
 	{
 		text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(v->val.numeric)));
 		len = strlen(text);
 		if (len > MAX_EPOCH_CHARS || !timestamp_parse_epoch(text, len, &unix_us))
-			return refuse(event, "timestamp", "is out of range");
+			return refuse(event, name, "is out of range");
 	}
 	else
-		return refuse(event, "timestamp", "must be a string or a number");
+		return refuse(event, name, "must be a string or a number");
 
 	if (unix_us < EVENT_MIN_TS * USECS_PER_SEC)
-		return refuse(event, "timestamp", "is out of range");
+		return refuse(event, name, "is out of range");
 	ts = unix_us - UNIX_TO_PG_EPOCH_US;
 	if (ts < d->oldest)
-		return refuse(event, "timestamp", "is older than the retention");
+		return refuse(event, name, "is older than the retention");
 	if (ts > d->received + EVENT_MAX_AHEAD_SECONDS * USECS_PER_SEC)
 	{
 		/* no time of its own then: stored under that of its first receipt */
@@ -310,7 +314,7 @@ read_field(const Decoder *d, Event *event, const JsonbValue *v, int column)
 	switch (f->type)
 	{
 		case FIELD_TS:
-			return read_timestamp(d, event, v);
+			return read_timestamp(d, event, v, f->key);
 
 		case FIELD_MS:
 			if (!get_number(v, &number, &x))
@@ -414,6 +418,8 @@ read_key(Decoder *d, Event *event, const JsonbValue *key, const JsonbValue *v)
 				}
 		return refuse(event, "kind", "must be request, response, error, token_usage, cost or complete");
 	}
+	if (key_is(key, "ts", 2))
+		return read_timestamp(d, event, v, "ts");
 	if (key_is(key, "api_key", 7))
 		return read_secret(d, event, v, "api_key", 1);
 	if (key_is(key, "authorization", 13))

@@ -72,6 +72,8 @@
 /*
  * Other keys an event may carry:
  *	kind				one of EVENT_KINDS; absent means complete
+ *	ts					another name of timestamp, the column's; both of them:
+ *						timestamp "is there twice"
  *	api_key				SECRET; becomes api_key_hash
  *	authorization		SECRET; an Authorization header, its scheme word
  *						("Bearer ") is cut first; becomes api_key_hash

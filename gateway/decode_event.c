@@ -29,6 +29,7 @@ enum field_type
 enum special_key
 {
 	KEY_KIND = EVENT_COLUMNS,
+	KEY_TS,
 	KEY_API_KEY,
 	KEY_AUTHORIZATION,
 	KEY_TOTAL_COST,
@@ -65,6 +66,7 @@ struct key
 static const struct key keys[] = {
 	EVENT_FIELDS(COLUMN_KEY)
 	{"kind", 4, 0, 0},
+	{"ts", 2, 0, 0},
 	{"api_key", 7, 0, 0},
 	{"authorization", 13, 0, 0},
 	{"total_cost", 10, FIELD_USD, STORED_LIMIT_USD(EVENT_MAX_USD)},
@@ -108,6 +110,7 @@ struct reading
 		const char *text;
 		uint32_t	len;
 	}			secrets[SECRET_SOURCES];
+	bool		timed;			/* by timestamp or by ts */
 	const struct json_member *timestamp;	/* when it was too far ahead */
 };
 
@@ -266,11 +269,14 @@ get_secret(struct reading *r, const struct json_member *m, const char *name,
 
 /* The event's time, judged by that of receipt. */
 static bool
-get_timestamp(struct reading *r, const struct json_member *m, const struct key *k,
-			  struct copy_value *v)
+get_timestamp(struct reading *r, const struct json_member *m, const struct key *k)
 {
 	const struct decode_options *o = r->d->options;
+	struct copy_value *v = &r->values[EVENT_COL_ts];
 
+	if (r->timed)
+		return refuse(r, keys[EVENT_COL_ts].name, "is there twice");
+	r->timed = true;
 	if (m->type == JSON_STRING)
 	{
 		if (!timestamp_parse(m->value, m->value_len, &v->number))
@@ -317,7 +323,7 @@ read_column(struct reading *r, const struct json_member *m, int column)
 	switch ((enum field_type) k->type)
 	{
 		case FIELD_TS:
-			return get_timestamp(r, m, k, v);
+			return get_timestamp(r, m, k);
 		case FIELD_MS:
 			return get_scaled(r, m, k, 3, 0, false, v);
 		case FIELD_COUNT:
@@ -412,6 +418,8 @@ read_member(struct reading *r, uint8_t *found, size_t i)
 	{
 		case KEY_KIND:
 			return get_kind(r, m);
+		case KEY_TS:
+			return get_timestamp(r, m, &keys[key]);
 		case KEY_API_KEY:
 			return get_secret(r, m, "api_key", SECRET_API_KEY);
 		case KEY_AUTHORIZATION:

@@ -15,7 +15,7 @@ handle(struct request *r)
 		request_error(r, MHD_HTTP_NOT_FOUND, "There is no such request.");
 		return REQUEST_ANSWERED;
 	}
-	read_prepare(r, "SELECT to_jsonb(q) FROM ccproxy.request($1) AS q LIMIT 1");
+	read_prepare(r, "SELECT row_to_json(q) FROM ccproxy.request($1) AS q LIMIT 1");
 	read_parameter(r, r->path_rest);
 	return REQUEST_WAIT;
 }

@@ -35,7 +35,7 @@ handle(struct request *r)
 		request_unavailable(r, METRIC_REFUSED_MEMORY, 1, "Out of memory.");
 		return REQUEST_ANSWERED;
 	}
-	read_prepare(r, "SELECT coalesce(jsonb_agg(to_jsonb(s)), '[]') "
+	read_prepare(r, "SELECT coalesce(json_agg(s), '[]') "
 				 "FROM ccproxy.stats($1::timestamptz, $2::timestamptz, $3, $4::jsonb, $5) AS s");
 	read_parameter(r, from);
 	read_parameter(r, to);

@@ -89,6 +89,21 @@ SELECT accepted, rejected FROM ccproxy.ingest(jsonb_build_array(
     jsonb_build_object('request_id', 't5', 'timestamp', :epoch::bigint * 1000000 + 500000),
     jsonb_build_object('request_id', 't6', 'timestamp', :epoch::bigint * 1000000000 + 500000000)));
 SELECT request_id, ts AT TIME ZONE 'UTC' - :'d'::timestamp AS at FROM ccproxy.requests WHERE request_id ~ '^t[1-6]$' ORDER BY 1;
+-- ts is timestamp by the column's name; both are one too many, null is none
+SELECT accepted, rejected, errors FROM ccproxy.ingest(jsonb_build_array(
+    jsonb_build_object('request_id', 't7', 'ts', :'d' || 'T13:00:00Z'),
+    jsonb_build_object('request_id', 't8', 'ts', NULL, 'timestamp', :'d' || 'T14:00:00Z'),
+    jsonb_build_object('request_id', 't9', 'ts', :'d' || 'T13:00:00Z', 'timestamp', :'d' || 'T13:00:00Z'),
+    jsonb_build_object('request_id', 't9', 'ts', 'yesterday'),
+    jsonb_build_object('request_id', 't9', 'ts', '2001-01-01T00:00:00Z')));
+SELECT request_id, ts AT TIME ZONE 'UTC' - :'d'::timestamp AS at FROM ccproxy.requests WHERE request_id ~ '^t[7-9]$' ORDER BY 1;
+-- an exported row can be posted again: it is known already, and under another id the same
+-- but for the hash of the key, which is hashed once more
+SELECT i.accepted, i.duplicates, i.rejected FROM ccproxy.requests r, ccproxy.ingest(to_jsonb(r)) AS i WHERE r.request_id = 'full';
+SELECT i.accepted, i.rejected FROM ccproxy.requests r, ccproxy.ingest(to_jsonb(r) || '{"request_id": "full-2"}') AS i WHERE r.request_id = 'full';
+SELECT key, array_agg(value ORDER BY request_id) AS values FROM ccproxy.requests r, jsonb_each_text(to_jsonb(r) - '{request_id,api_key_hash}'::text[])
+ WHERE request_id IN ('full', 'full-2') GROUP BY key HAVING count(DISTINCT coalesce(value, '')) > 1 ORDER BY key;
+SELECT count(api_key_hash), count(DISTINCT api_key_hash) FROM ccproxy.requests WHERE request_id IN ('full', 'full-2');
 -- too far ahead: stored as now, the original kept
 SELECT accepted FROM ccproxy.ingest('{"request_id": "ahead", "timestamp": "2200-01-01T00:00:00Z", "metadata": {"a": 1}}');
 SELECT ts > now() - interval '1 minute' AS is_now, metadata FROM ccproxy.requests WHERE request_id = 'ahead';

@@ -82,12 +82,29 @@ sub counts
 		'the key is hashed as the server would');
 }
 
+# --------------------------------- an exported row can be posted again
+
+{
+	my $row = $gateway->get('/metrics/api/requests/fields');
+	is($row->{status}, 200, 'a row, exported');
+	my $again = $gateway->post($row->{content});
+	is(counts($again), '200 0 1 0', 'posted again, it is known');
+	ok(!exists $again->{json}{ignored_fields}, 'and so are all its fields');
+	is(counts($gateway->post($row->{content} =~ s/"request_id":"fields"/"request_id":"fields-2"/r)), '200 1 0 0', 'with another id it is stored');
+	is(sql(q{SELECT string_agg(e.key, ' ' ORDER BY e.key) FROM ccproxy.requests a, ccproxy.requests b, jsonb_each(to_jsonb(a)) AS e
+		WHERE a.request_id = 'fields' AND b.request_id = 'fields-2' AND to_jsonb(b) -> e.key <> e.value}), 'api_key_hash request_id',
+		'as it was, but for the hash of the key, which is hashed once more');
+	like($row->{content}, qr/^\{"request_id":.*"ts":/, 'columns come in their order');
+}
+
 # ------------------------- gateway and ingest() take and refuse the same
 
 {
 	my @bodies = map { $_ =~ s/NOW/iso($now - 30)/ger } (
 		'{"timestamp":"NOW","input_tokens":1,"output_tokens":2,"model":"gpt-4"}', '{"timestamp":1738324800123456789}',
 		'{"timestamp":1738324800.1234565}', '{"timestamp":1738324800123.4565}', '{"timestamp":"2025-01-31T12:00:00.1234565"}',
+		'{"ts":"NOW","model":"gpt-4","output_tokens":1}', '{"ts":1738324800123456789}', '{"ts":null,"timestamp":1738324800}',
+		'{"ts":1738324800,"timestamp":1738324800}', '{"timestamp":1738324800,"ts":1738324801}', '{"ts":"x"}', '{"ts":true}', '{"ts":1}',
 		'{"timestamp":"2025-02-30T12:00:00Z"}', '{"timestamp":"1999-12-31T00:00:00Z"}', '{"timestamp":true}', '{"timestamp":1e300}',
 		'{"response_time_ms":0.0005,"ttft_ms":1.0004999}', '{"response_time_ms":-1}', '{"response_time_ms":1e13}', '{"response_time_ms":"1"}',
 		'{"input_tokens":1.5}', '{"input_tokens":1e3}', '{"input_tokens":-1}', '{"input_tokens":1000000000001}', '{"output_tokens":"1"}',
@@ -111,7 +128,7 @@ sub counts
 		my $name = length $body > 60 ? substr($body, 0, 60) . '...' : $body;
 		is_deeply([ @{ $r->{json} }{qw(accepted rejected errors)} ], [ @$i{qw(accepted rejected errors)} ], "same answer: $name")
 			or diag(explain([ $r->{json}, $i ]));
-		my $columns = join ', ', grep { $body =~ /"timestamp"/ || $_ ne 'ts' } split ' ', sql(
+		my $columns = join ', ', grep { $body =~ /"(?:timestamp|ts)"/ || $_ ne 'ts' } split ' ', sql(
 			q{SELECT string_agg(attname, ' ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 'ccproxy.request_log'::regclass
 			  AND attnum > 0 AND attname NOT IN ('request_id', 'parts')});
 		is(sql("SELECT $columns FROM ccproxy.request_log WHERE request_id = '$mine'"),

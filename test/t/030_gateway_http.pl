@@ -158,6 +158,7 @@ is($gateway->get('/metrics/api/requests/%27%20OR%201=1')->{status}, 404, 'an inj
 is($gateway->get('/metrics/api/requests/%00')->{status}, 400, 'a NUL is refused');
 $r = $gateway->get('/metrics/api/stats?period=1h');
 is($r->{status}, 200, 'stats');
+like($r->{content}, qr/"stats": \[\{"group_key":.*"total_requests":.*"error_rate":/s, 'with the columns in their order');
 is($r->{json}{stats}[0]{total_requests}, $node->safe_psql('metrics', 'SELECT count(*) FROM ccproxy.requests'), 'count what SQL counts');
 is_deeply([ sort keys %{ $r->{json} } ], [qw(end_time filters group_by period start_time stats time_zone)], 'in the form promised');
 $r = $gateway->get('/metrics/api/stats?period=24h&group_by=user&user=ann&model=gpt-4&model=other&time_zone=Europe/Berlin');

@@ -353,6 +353,15 @@ test_times(void)
 	is_int(e->ts_us, NOW_US + 123000, "epoch milliseconds");
 	e = accepted("{\"request_id\":\"a\",\"timestamp\":\"2025-01-31 14:00:00+02\"}");
 	is_int(e->ts_us, NOW_US, "text");
+	e = accepted("{\"request_id\":\"a\",\"ts\":\"2025-01-31 14:00:00+02\"}");
+	ok(e->ts_us == NOW_US && event_is_direct(e), "ts is another name of timestamp");
+	is_int((int64_t) result.nignored, 0, "and known");
+	e = accepted("{\"ts\":null,\"request_id\":\"a\",\"timestamp\":1738324800123}");
+	is_int(e->ts_us, NOW_US + 123000, "null is none");
+	refused("{\"ts\":1738324800,\"request_id\":\"a\",\"timestamp\":1738324800}", "timestamp", "is there twice");
+	refused("{\"timestamp\":1738324800,\"request_id\":\"a\",\"ts\":1738324800}", "timestamp", "is there twice");
+	refused("{\"ts\":null,\"ts\":1738324800}", "ts", "is there twice");
+	refused("{\"ts\":\"yesterday\"}", "ts", "is not an RFC 3339 time");
 	refused("{\"timestamp\":\"yesterday\"}", "timestamp", "is not an RFC 3339 time");
 	refused("{\"timestamp\":true}", "timestamp", "must be a string or a number");
 	refused("{\"timestamp\":1e300}", "timestamp", "is out of range");
