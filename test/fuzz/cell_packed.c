@@ -9,9 +9,31 @@
 
 int			LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+/* The sketches that are shown obey the rules of sketches. */
+static void
+sketches(const CellTotal *total)
+{
+	for (int i = 0; i < CELL_LATENCIES; i++)
+	{
+		Bytes		sketch;
+		SketchView	view;
+		SketchError error;
+
+		if (total->numbers.n[i] == 0 || (i == CELL_TTFT && !total->numbers.detail))
+			continue;
+		sketch.bytes = malloc(cell_sketch_bound(total, i));
+		sketch.length = cell_pack_sketch(total, i, sketch.bytes);
+		if (sketch.length > cell_sketch_bound(total, i) || !sketch_view_packed(&view, sketch.bytes, sketch.length) ||
+			sketch_view_check(&view, &error) != SKETCH_OK)
+			abort();
+		free(sketch.bytes);
+	}
+}
+
 static void
 measures(const uint8_t *data, size_t size)
 {
+	CellNumbers numbers;
 	uint8_t    *slack = malloc(size + 8);
 	CellError	error;
 	CellStatus	status;
@@ -32,6 +54,10 @@ measures(const uint8_t *data, size_t size)
 	if (status != CELL_OK || cell_total_check(&fuzz_total, &error) != CELL_OK)
 		return;
 
+	sketches(&fuzz_total);
+	if (cell_read_numbers(&numbers, data, size) != CELL_OK || numbers.requests != fuzz_total.numbers.requests ||
+		memcmp(numbers.sum, fuzz_total.numbers.sum, sizeof(numbers.sum)) != 0)
+		abort();
 	pack(&fuzz_total, &packed);
 	cell_total_reset(&fuzz_other);
 	if (cell_total_add_packed(&fuzz_other, packed.bytes, packed.length, packed.length) != CELL_OK)
