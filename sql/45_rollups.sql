@@ -41,6 +41,37 @@ RETURN CASE WHEN error_type IS NOT NULL THEN error_type
             WHEN error_message IS NOT NULL THEN 'unknown'
             ELSE '' END;
 
+-- What the cells of a cube are labelled with, and how a raw row r tells it.
+CREATE FUNCTION ccproxy._labels(cube text) RETURNS TABLE (nth integer, name text, raw text)
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT l.nth, l.name, l.raw
+      FROM (VALUES
+        ('service', 1, 'endpoint_type', 'coalesce(r.endpoint_type, '''')'),
+        ('service', 2, 'method',        'coalesce(r.method, '''')'),
+        ('service', 3, 'model',         'coalesce(r.model, '''')'),
+        ('service', 4, 'status_code',   'coalesce(r.status_code, 0)::integer'),
+        ('service', 5, 'error_type',    'ccproxy._error_label(r.error_type, r.error_message, r.status_code)'),
+        ('user',    1, 'user_id',       'coalesce(r.user_id, '''')'),
+        ('user',    2, 'team_id',       'coalesce(r.team_id, '''')'),
+        ('user',    3, 'api_key_hash',  'coalesce(r.api_key_hash, '''')'),
+        ('user',    4, 'model',         'coalesce(r.model, '''')'),
+        ('user',    5, 'endpoint_type', 'coalesce(r.endpoint_type, '''')')) AS l(cube, nth, name, raw)
+     WHERE l.cube = _labels.cube
+$$;
+
+-- What is measured over raw rows r; the user cube leaves the detail out.
+CREATE FUNCTION ccproxy._measures_sql(cube text) RETURNS text
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT format('ccproxy.measures(r.response_time_us, r.ttft_us, r.input_tokens, r.cache_read_tokens, r.cache_write_tokens, '
+                  'r.cache_write_1h_tokens, r.output_tokens, r.reasoning_tokens, r.input_cost, r.cache_read_cost, '
+                  'r.cache_write_cost, r.output_cost, r.tool_cost, r.reported_cost, r.price_id, r.status_code, '
+                  'r.error_type, r.error_message, %L::boolean)', cube <> 'user')
+$$;
+
 CREATE FUNCTION ccproxy._create_rollup_tables() RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp

@@ -1,86 +1,45 @@
 -- refresh(): takes marks away and recomputes what they stand for.
 
--- The raw rows of some minutes of one day, as cells of the service cube. Only
--- the refresh, which holds the lock, adds keys.
-CREATE FUNCTION ccproxy._service_cells(spans tstzmultirange, grain "char")
+-- Raw rows as cells of a cube, by bucket of a grain. Only the refresh, which
+-- holds the lock, adds keys.
+CREATE FUNCTION ccproxy._raw_cells(cube text, spans tstzmultirange, grain "char")
 RETURNS TABLE (bucket timestamptz, cells ccproxy.cells)
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    names    text;
+    selected text;
+    same_key text;
 BEGIN
+    SELECT string_agg(l.name, ', ' ORDER BY l.nth), string_agg(format('%s AS %I', l.raw, l.name), ', ' ORDER BY l.nth),
+           string_agg(format('k.%1$I = l.%1$I', l.name), ' AND ' ORDER BY l.nth)
+      INTO names, selected, same_key
+      FROM ccproxy._labels(cube) AS l;
     -- bounds as literals: the planner sees the one partition, not all
     RETURN QUERY EXECUTE format($query$
         WITH grouped AS MATERIALIZED (
-            SELECT ccproxy._bucket(%1$L, r.ts) AS bucket, coalesce(r.endpoint_type, '') AS endpoint_type,
-                   coalesce(r.method, '') AS method, coalesce(r.model, '') AS model,
-                   coalesce(r.status_code, 0)::integer AS status_code,
-                   ccproxy._error_label(r.error_type, r.error_message, r.status_code) AS error_type,
-                   ccproxy.measures(r.response_time_us, r.ttft_us, r.input_tokens, r.cache_read_tokens, r.cache_write_tokens,
-                       r.cache_write_1h_tokens, r.output_tokens, r.reasoning_tokens, r.input_cost, r.cache_read_cost,
-                       r.cache_write_cost, r.output_cost, r.tool_cost, r.reported_cost, r.price_id, r.status_code,
-                       r.error_type, r.error_message, true) AS m
+            SELECT ccproxy._bucket(%1$L, r.ts) AS bucket, %2$s, %3$s AS m
               FROM ccproxy.request_log r
-             WHERE %2$s
+             WHERE %4$s
              GROUP BY 1, 2, 3, 4, 5, 6
         ), label AS (
-            SELECT DISTINCT endpoint_type, method, model, status_code, error_type FROM grouped
+            SELECT DISTINCT %5$s FROM grouped
         ), added AS (
-            INSERT INTO ccproxy.service_key (id, endpoint_type, method, model, status_code, error_type)
-            SELECT (SELECT coalesce(max(id), 0) FROM ccproxy.service_key) + row_number() OVER (), l.*
+            INSERT INTO ccproxy.%6$I (id, %5$s)
+            SELECT (SELECT coalesce(max(id), 0) FROM ccproxy.%6$I) + row_number() OVER (), l.*
               FROM label l
-             WHERE NOT EXISTS (SELECT FROM ccproxy.service_key k
-                                WHERE (k.model, k.endpoint_type, k.method, k.status_code, k.error_type)
-                                    = (l.model, l.endpoint_type, l.method, l.status_code, l.error_type))
+             WHERE NOT EXISTS (SELECT FROM ccproxy.%6$I k WHERE %7$s)
             RETURNING *
         ), key AS (
-            SELECT k.* FROM ccproxy.service_key k JOIN label l USING (model, endpoint_type, method, status_code, error_type)
+            SELECT k.* FROM ccproxy.%6$I k JOIN label l ON %7$s
             UNION ALL
             SELECT * FROM added
         )
         SELECT g.bucket, ccproxy.cells(k.id, g.m)
-          FROM grouped g JOIN key k USING (model, endpoint_type, method, status_code, error_type)
+          FROM grouped g JOIN key k USING (%5$s)
          GROUP BY g.bucket
-        $query$, grain, ccproxy._spans_sql('r.ts', spans));
-END
-$$;
-
-CREATE FUNCTION ccproxy._user_cells(spans tstzmultirange, grain "char")
-RETURNS TABLE (bucket timestamptz, cells ccproxy.cells)
-LANGUAGE plpgsql VOLATILE
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    RETURN QUERY EXECUTE format($query$
-        WITH grouped AS MATERIALIZED (
-            SELECT ccproxy._bucket(%1$L, r.ts) AS bucket, coalesce(r.user_id, '') AS user_id, coalesce(r.team_id, '') AS team_id,
-                   coalesce(r.api_key_hash, '') AS api_key_hash, coalesce(r.model, '') AS model,
-                   coalesce(r.endpoint_type, '') AS endpoint_type,
-                   ccproxy.measures(r.response_time_us, r.ttft_us, r.input_tokens, r.cache_read_tokens, r.cache_write_tokens,
-                       r.cache_write_1h_tokens, r.output_tokens, r.reasoning_tokens, r.input_cost, r.cache_read_cost,
-                       r.cache_write_cost, r.output_cost, r.tool_cost, r.reported_cost, r.price_id, r.status_code,
-                       r.error_type, r.error_message, false) AS m
-              FROM ccproxy.request_log r
-             WHERE %2$s
-             GROUP BY 1, 2, 3, 4, 5, 6
-        ), label AS (
-            SELECT DISTINCT user_id, team_id, api_key_hash, model, endpoint_type FROM grouped
-        ), added AS (
-            INSERT INTO ccproxy.user_key (id, user_id, team_id, api_key_hash, model, endpoint_type)
-            SELECT (SELECT coalesce(max(id), 0) FROM ccproxy.user_key) + row_number() OVER (), l.*
-              FROM label l
-             WHERE NOT EXISTS (SELECT FROM ccproxy.user_key k
-                                WHERE (k.user_id, k.model, k.api_key_hash, k.team_id, k.endpoint_type)
-                                    = (l.user_id, l.model, l.api_key_hash, l.team_id, l.endpoint_type))
-            RETURNING *
-        ), key AS (
-            SELECT k.* FROM ccproxy.user_key k JOIN label l USING (user_id, model, api_key_hash, team_id, endpoint_type)
-            UNION ALL
-            SELECT * FROM added
-        )
-        SELECT g.bucket, ccproxy.cells(k.id, g.m)
-          FROM grouped g JOIN key k USING (user_id, model, api_key_hash, team_id, endpoint_type)
-         GROUP BY g.bucket
-        $query$, grain, ccproxy._spans_sql('r.ts', spans));
+        $query$, grain, selected, ccproxy._measures_sql(cube), ccproxy._spans_sql('r.ts', spans), names, cube || '_key', same_key);
 END
 $$;
 
@@ -135,7 +94,7 @@ BEGIN
         SELECT %3$L, f.bucket, f.cells FROM fresh f ORDER BY f.bucket
         ON CONFLICT (grain, bucket) DO UPDATE SET cells = excluded.cells
         $query$,
-        CASE WHEN source = 'r' THEN format('SELECT * FROM ccproxy.%I($1, %L)', '_' || cube || '_cells', target)
+        CASE WHEN source = 'r' THEN format('SELECT * FROM ccproxy._raw_cells(%L, $1, %L)', cube, target)
              ELSE format('SELECT ccproxy._bucket(%L, s.bucket) AS bucket, ccproxy.merge(s.cells) AS cells FROM ccproxy.%I s '
                          'WHERE s.grain = %L AND %s GROUP BY 1',
                          target, 'rollup_' || cube, source, ccproxy._spans_sql('s.bucket', spans)) END,
@@ -175,11 +134,7 @@ BEGIN
               JOIN ccproxy.service_key k ON k.id = u.key
             UNION ALL
             SELECT coalesce(r.method, ''), coalesce(r.endpoint_type, ''), coalesce(r.status_code, 0)::integer, coalesce(r.model, ''),
-                   ccproxy._error_label(r.error_type, r.error_message, r.status_code), 1,
-                   ccproxy.measures(r.response_time_us, r.ttft_us, r.input_tokens, r.cache_read_tokens, r.cache_write_tokens,
-                       r.cache_write_1h_tokens, r.output_tokens, r.reasoning_tokens, r.input_cost, r.cache_read_cost,
-                       r.cache_write_cost, r.output_cost, r.tool_cost, r.reported_cost, r.price_id, r.status_code,
-                       r.error_type, r.error_message, true)
+                   ccproxy._error_label(r.error_type, r.error_message, r.status_code), 1, %s
               FROM ccproxy.request_log r WHERE %s
              GROUP BY 1, 2, 3, 4, 5
         ), cell AS MATERIALIZED (
@@ -207,7 +162,7 @@ BEGIN
          WHERE t.tokens <> 0 GROUP BY 2
         UNION ALL
         SELECT 'errors', ARRAY[error, endpoint_type], sum(sign * failed), 0, NULL FROM cell WHERE error <> '' GROUP BY 2
-        $query$, ccproxy._spans_sql('r.ts', raw))
+        $query$, ccproxy._measures_sql('service'), ccproxy._spans_sql('r.ts', raw))
     USING after, before;
 END
 $$;

@@ -236,16 +236,13 @@ BEGIN
     IF raw <> 'false' THEN
         parts := parts || format($part$
             SELECT %1$s AS t, %2$s AS k1, %3$s AS k2, coalesce(r.model, '') AS model, %4$s AS error,
-                   ccproxy.measures(r.response_time_us, r.ttft_us, r.input_tokens, r.cache_read_tokens, r.cache_write_tokens,
-                       r.cache_write_1h_tokens, r.output_tokens, r.reasoning_tokens, r.input_cost, r.cache_read_cost,
-                       r.cache_write_cost, r.output_cost, r.tool_cost, r.reported_cost, r.price_id, r.status_code,
-                       r.error_type, r.error_message, %5$L::boolean) AS m
+                   %5$s AS m
               FROM ccproxy.request_log r
              WHERE %6$s AND %7$s
              GROUP BY 1, 2, 3, 4, 5$part$,
             format(period, 'r.ts'), raw_k[1], raw_k[2],
             CASE plan.cube WHEN 'user' THEN 'NULL::text' ELSE 'ccproxy._error_label(r.error_type, r.error_message, r.status_code)' END,
-            plan.cube <> 'user', raw, plan.raw_filter);
+            ccproxy._measures_sql(plan.cube), raw, plan.raw_filter);
     END IF;
     IF parts = '{}' THEN
         parts := ARRAY['SELECT NULL::timestamptz AS t, NULL::text AS k1, NULL::text AS k2, NULL::text AS model, NULL::text AS error, NULL::ccproxy.measures AS m WHERE false'];

@@ -19,14 +19,17 @@ DECLARE
         e.input_tokens + e.cache_read_tokens + e.cache_write_tokens + e.cache_write_1h_tokens + e.output_tokens AS total_tokens,
         CASE WHEN e.priced > 0 THEN e.total_cost END AS total_cost, e.unpriced AS unpriced_requests,
         e.response_time AS response_time_sketch$columns$;
-    raw_measures CONSTANT text := $measures$
-        ccproxy.measures(r.response_time_us, r.ttft_us, r.input_tokens, r.cache_read_tokens, r.cache_write_tokens,
-            r.cache_write_1h_tokens, r.output_tokens, r.reasoning_tokens, r.input_cost, r.cache_read_cost, r.cache_write_cost,
-            r.output_cost, r.tool_cost, r.reported_cost, r.price_id, r.status_code, r.error_type, r.error_message, %s)$measures$;
-    service_labels CONSTANT text := 'endpoint_type, method, model, status_code, error_type';
-    user_labels    CONSTANT text := 'user_id, team_id, api_key_hash, model, endpoint_type';
+    service_keys text;
+    service_raw  text;
+    user_keys    text;
+    user_raw     text;
     v record;
 BEGIN
+    SELECT string_agg('k.' || l.name, ', ' ORDER BY l.nth), string_agg(l.raw, ', ' ORDER BY l.nth) INTO service_keys, service_raw
+      FROM ccproxy._labels('service') AS l;
+    SELECT string_agg('k.' || l.name, ', ' ORDER BY l.nth), string_agg(l.raw, ', ' ORDER BY l.nth) INTO user_keys, user_raw
+      FROM ccproxy._labels('user') AS l;
+
     -- The live marks, once each.
     CREATE OR REPLACE VIEW ccproxy._dirty AS
     SELECT DISTINCT d.minute FROM ccproxy.dirty_minute d
@@ -47,8 +50,7 @@ BEGIN
             SELECT d.minute, x.*
               FROM ccproxy._dirty d
              CROSS JOIN LATERAL (
-                   SELECT coalesce(r.endpoint_type, ''), coalesce(r.method, ''), coalesce(r.model, ''), coalesce(r.status_code, 0)::integer,
-                          ccproxy._error_label(r.error_type, r.error_message, r.status_code), %5$s
+                   SELECT %5$s
                      FROM ccproxy.request_log r WHERE r.ts >= d.minute AND r.ts < d.minute + interval '1 minute'
                     GROUP BY 1, 2, 3, 4, 5) AS x$view$,
             v.name,
@@ -59,11 +61,11 @@ BEGIN
                   JOIN ccproxy.service_key k ON k.id = u.key
                  WHERE b.grain = 'q' AND b.bucket < (SELECT quarters_closed FROM ccproxy.rollup_state)
                    AND NOT EXISTS (SELECT FROM ccproxy._dirty d WHERE ccproxy._bucket('q', d.minute) = b.bucket)
-                UNION ALL$part$, 'k.' || replace(service_labels, ', ', ', k.')) ELSE '' END,
-            'k.' || replace(service_labels, ', ', ', k.'),
+                UNION ALL$part$, service_keys) ELSE '' END,
+            service_keys,
             CASE WHEN v.quarters THEN $part$ AND (b.bucket >= (SELECT quarters_closed FROM ccproxy.rollup_state)
                    OR ccproxy._bucket('q', b.bucket) IN (SELECT ccproxy._bucket('q', d.minute) FROM ccproxy._dirty d))$part$ ELSE '' END,
-            format(raw_measures, 'true'));
+            service_raw || ', ' || ccproxy._measures_sql('service'));
     END LOOP;
 
     -- The same of the user cube, by hours: closed clean ones, raw for the rest.
@@ -80,16 +82,14 @@ BEGIN
           FROM (SELECT DISTINCT ccproxy._bucket('h', d.minute) AS bucket FROM ccproxy._dirty d
                  WHERE d.minute < (SELECT user_hours_closed FROM ccproxy.rollup_state)) AS h
          CROSS JOIN LATERAL (
-               SELECT coalesce(r.user_id, ''), coalesce(r.team_id, ''), coalesce(r.api_key_hash, ''), coalesce(r.model, ''),
-                      coalesce(r.endpoint_type, ''), %2$s
+               SELECT %2$s
                  FROM ccproxy.request_log r WHERE r.ts >= h.bucket AND r.ts < h.bucket + interval '1 hour'
                 GROUP BY 1, 2, 3, 4, 5) AS x
         UNION ALL
-        SELECT ccproxy._bucket('h', r.ts), coalesce(r.user_id, ''), coalesce(r.team_id, ''), coalesce(r.api_key_hash, ''),
-               coalesce(r.model, ''), coalesce(r.endpoint_type, ''), %2$s
+        SELECT ccproxy._bucket('h', r.ts), %2$s
           FROM ccproxy.request_log r WHERE r.ts >= (SELECT user_hours_closed FROM ccproxy.rollup_state)
          GROUP BY 1, 2, 3, 4, 5, 6$view$,
-        'k.' || replace(user_labels, ', ', ', k.'), format(raw_measures, 'false'));
+        user_keys, user_raw || ', ' || ccproxy._measures_sql('user'));
 
     FOR v IN SELECT * FROM (VALUES
         ('requests_by_minute', '_service_minutes',  '1 minute', 'endpoint_type, method, model, status_code, error_type',
