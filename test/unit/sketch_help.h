@@ -164,4 +164,32 @@ help_any_double(void)
 	return value;
 }
 
+/* Merges src into *to, as a state or packed. */
+static inline void
+merge_into(SketchState **to, const SketchState *src, bool packed)
+{
+	SketchScratch scratch;
+	SketchView	view;
+	Packed		bytes = {NULL, 0};
+
+	if (packed)
+	{
+		bytes = help_pack_state(src);
+		MUST(sketch_view_packed(&view, bytes.bytes, bytes.length));
+	}
+	else
+		sketch_view_state(&view, src, &scratch);
+	MUST(sketch_merge_growing(to, &view, true, &help_memory) == SKETCH_OK);
+	free(bytes.bytes);
+}
+
+/* Which rule is broken, if any. */
+static inline const char *
+check_rules(const SketchView *view)
+{
+	SketchError error = {NULL, 0};
+
+	return sketch_view_check(view, &error) == SKETCH_OK ? NULL : error.reason;
+}
+
 #endif
