@@ -180,7 +180,7 @@ BEGIN
                   FROM (VALUES (1, $1), (-1, $2)) AS s(sign, cells)
                  CROSS JOIN LATERAL ccproxy.unpack(s.cells) AS u
                   JOIN ccproxy.user_key k ON k.id = u.key
-                 CROSS JOIN LATERAL ccproxy.expand(u.m) AS e
+                 CROSS JOIN LATERAL ccproxy.expand(u.m, false) AS e
                  WHERE e.priced > 0
                 UNION ALL
                 SELECT r.model, r.user_id, ccproxy.usd(sum(r.input_cost + r.cache_read_cost + r.cache_write_cost + r.output_cost + r.tool_cost)::bigint)

@@ -263,12 +263,12 @@ BEGIN
                    jsonb_object_agg(x.name, e.total_cost) FILTER (WHERE e.priced > 0) AS costs
               FROM (SELECT p.t, p.k1, p.k2, coalesce(nullif(p.model, ''), 'unknown') AS name, ccproxy.merge(p.m) AS m
                       FROM part p GROUP BY 1, 2, 3, 4) AS x
-             CROSS JOIN LATERAL ccproxy.expand(x.m) AS e
+             CROSS JOIN LATERAL ccproxy.expand(x.m, false) AS e
              GROUP BY 1, 2, 3
         ), by_error AS (
             SELECT x.t, x.k1, x.k2, jsonb_object_agg(x.error, x.n) AS errors
               FROM (SELECT p.t, p.k1, p.k2, p.error, sum(e.requests)::bigint AS n
-                      FROM part p CROSS JOIN LATERAL ccproxy.expand(p.m) AS e WHERE p.error <> '' GROUP BY 1, 2, 3, 4) AS x
+                      FROM part p CROSS JOIN LATERAL ccproxy.expand(p.m, false) AS e WHERE p.error <> '' GROUP BY 1, 2, 3, 4) AS x
              GROUP BY 1, 2, 3
         )
         SELECT %4$s, %5$s, %6$s,

@@ -1,6 +1,6 @@
 /*
  * Runs a fuzz target over files and over mutations of them, where there is no
- * libFuzzer: main() for test/fuzz/*.c built with a compiler that has none.
+ * libFuzzer: main() for the targets of test/fuzz/ built with a compiler that has none.
  *
  *	program -runs=N -seed=N FILE_OR_FOLDER...
  */
