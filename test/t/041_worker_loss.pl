@@ -78,8 +78,8 @@ for my $try (1 .. 100)
 	$beside->finish;
 }
 is($node->safe_psql('postgres', $occupied), 't', 'all of max_worker_processes is in use');
-my $message = 'no background worker slot for the maintenance of metrics tables';
-ok($node->poll_query_until('postgres', qq{SELECT pg_read_file('@{[$node->logfile]}', $offset, 1000000) LIKE '%$message%'}), 'a round finds no slot');
+my $message = qr/LOG:  no background worker slot for the maintenance of metrics tables/;
+ok(CCProxyWorker::wait_for_log($node, $offset, $message), 'a round finds no slot');
 my $rounds_began = time;
 for my $round (1 .. 3)
 {

@@ -9,6 +9,7 @@ use warnings;
 use IPC::Run ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use Time::HiRes qw(sleep);
 
 # A cluster that runs the worker every second, not started.
 sub cluster
@@ -119,6 +120,17 @@ sub log_from
 {
 	my ($node, $offset) = @_;
 	return substr(PostgreSQL::Test::Utils::slurp_file($node->logfile), $offset // 0);
+}
+
+sub wait_for_log
+{
+	my ($node, $offset, $pattern) = @_;
+	for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		return 1 if log_from($node, $offset) =~ $pattern;
+		sleep(0.1);
+	}
+	return 0;
 }
 
 1;
