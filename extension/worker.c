@@ -15,8 +15,8 @@
  * A worker looks for the extension in its database's catalogues as the bootstrap
  * superuser, without running a line of SQL, and leaves at once when there is
  * nothing to do. Otherwise it runs the jobs that the installed extension lists
- * (sql/71_worker.sql), one transaction a step, each as the extension's owner in
- * a security-restricted operation. It answers with an outcome in a shared memory
+ * (sql/71_worker.sql), one transaction a step, each as the owner of the metrics
+ * in a security-restricted operation. It answers with an outcome in a shared memory
  * segment of the leader's, and with exit status 0; a worker that died without
  * one counts as failed. The leader looks again after the discovery interval
  * where there is no extension, and ever less often where jobs fail.

@@ -38,7 +38,7 @@ enum worker_outcome
 	WORKER_DONE,				/* every job had its turn */
 	WORKER_FAILED,				/* a job failed; the worker has logged why */
 	WORKER_ABSENT,				/* no extension, or no metrics table */
-	WORKER_REFUSED,				/* owners differ: see worker_database.c */
+	WORKER_REFUSED,				/* schema and table have different owners */
 	WORKER_BUSY					/* the extension is being dropped */
 };
 

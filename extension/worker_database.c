@@ -1,19 +1,22 @@
 /*
- * A worker in one database: finds the extension, runs its jobs as its owner.
+ * A worker in one database: finds the metrics table, runs its jobs as its owner.
  *
  * A process of its own, started by the leader for one visit (worker.c). It is
  * connected as the bootstrap superuser and runs no SQL as such: it reads
  * pg_extension, pg_namespace and pg_class through the catalogue's own scans and
  * caches, where no search_path, operator, trigger or index function of anybody
- * takes part. Everything else runs in run_as_owner(): as the extension's owner,
- * in a security-restricted operation (no SET ROLE or SESSION AUTHORIZATION, no
- * cursor WITH HOLD, no deferred trigger: nothing that would run later with more
- * rights), inside a level of settings that is rolled back. Settings of the
- * database that could bend a job are overridden before it connects.
+ * takes part. Everything else runs in run_as_owner(): as the owner of the
+ * metrics, in a security-restricted operation (no SET ROLE or SESSION
+ * AUTHORIZATION, no cursor WITH HOLD, no deferred trigger: nothing that would run
+ * later with more rights), inside a level of settings that is rolled back.
+ * Settings of the database that could bend a job are overridden before it
+ * connects.
  *
- * Whoever owns the schema can put anything into it, and the functions run as
- * the extension's owner: where the owners differ (restored by a superuser, say)
- * one could use the worker to act as the other. It refuses there.
+ * The owner meant is the schema's: the extension's functions belong to him
+ * (sql/80_grants.sql), and he may replace every table. That is the extension's
+ * owner, unless the schema was there before, as after a superuser's pg_restore.
+ * Where the metrics table belongs to a third, that one's triggers would run with
+ * the owner's rights: the worker refuses.
  *
  * In each transaction it first takes the lock on the extension that DROP
  * EXTENSION waits for, or leaves when somebody holds it: so neither sees the
@@ -84,11 +87,12 @@ static const struct
 	{"max_parallel_maintenance_workers", "0"},
 };
 
-struct extension
+/* What look() found. */
+struct target
 {
-	Oid			oid;
-	Oid			owner;
+	Oid			extension;
 	Oid			schema;
+	Oid			owner;
 };
 
 /* For messages: the leader has named the process after it. */
@@ -99,7 +103,7 @@ database_name(void)
 }
 
 static bool
-find_extension(struct extension *ext)
+find_extension(struct target *target)
 {
 	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
 	ScanKeyData key;
@@ -116,9 +120,8 @@ find_extension(struct extension *ext)
 	{
 		Form_pg_extension row = (Form_pg_extension) GETSTRUCT(tuple);
 
-		ext->oid = row->oid;
-		ext->owner = row->extowner;
-		ext->schema = row->extnamespace;
+		target->extension = row->oid;
+		target->schema = row->extnamespace;
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -159,7 +162,7 @@ table_owner(Oid table)
  * transaction, which keeps the lock on the extension.
  */
 static enum worker_outcome
-look(struct extension *ext, bool log_refusal)
+look(struct target *target, bool log_refusal)
 {
 	LOCKTAG		tag;
 	char	   *schema;
@@ -167,34 +170,34 @@ look(struct extension *ext, bool log_refusal)
 	Oid			table;
 	Oid			other;
 
-	if (!find_extension(ext))
+	if (!find_extension(target))
 		return WORKER_ABSENT;
-	locked = ext->oid;
+	locked = target->extension;
 	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, ExtensionRelationId, locked, 0);
 	if (LockAcquire(&tag, AccessShareLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
 		return WORKER_BUSY;
 	AcceptInvalidationMessages();
-	if (!find_extension(ext) || ext->oid != locked)
+	if (!find_extension(target) || target->extension != locked)
 		return WORKER_BUSY;
 
-	schema = get_namespace_name(ext->schema);
-	table = get_relname_relid(WORKER_TABLE, ext->schema);
+	schema = get_namespace_name(target->schema);
+	table = get_relname_relid(WORKER_TABLE, target->schema);
 	if (schema == NULL || strcmp(schema, WORKER_SCHEMA) != 0 || !OidIsValid(table))
 		return WORKER_ABSENT;
 
-	other = schema_owner(ext->schema);
-	if (other == ext->owner)
-		other = table_owner(table);
-	if (other != ext->owner)
+	target->owner = schema_owner(target->schema);
+	other = table_owner(table);
+	if (!OidIsValid(target->owner) || !OidIsValid(other))
+		return WORKER_ABSENT;
+	if (target->owner != other)
 	{
 		if (log_refusal)
 			ereport(LOG,
 					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-					 errmsg("no background maintenance in database \"%s\": extension \"%s\" belongs to \"%s\", but its schema or table to \"%s\"",
-							database_name(), WORKER_EXTENSION,
-							GetUserNameFromId(ext->owner, true), GetUserNameFromId(other, true)),
-					 errhint("Give schema \"%s\" and its tables to the extension's owner, or have their owner create the extension.",
-							 WORKER_SCHEMA)));
+					 errmsg("no background maintenance in database \"%s\": schema \"%s\" belongs to \"%s\", but table \"%s\" to \"%s\"",
+							database_name(), WORKER_SCHEMA, GetUserNameFromId(target->owner, true),
+							WORKER_TABLE, GetUserNameFromId(other, true)),
+					 errhint("Give the schema and its tables to one owner.")));
 		return WORKER_REFUSED;
 	}
 	return WORKER_DONE;
@@ -287,6 +290,12 @@ step(Oid owner, const char *job, int round)
 	return isnull ? -1 : Max(0, Min(DatumGetInt32(pause_ms), WORKER_PAUSE_MAX_MS));
 }
 
+static void
+job_context(void *job)
+{
+	errcontext("ccproxy worker, job \"%s\" in database \"%s\"", (const char *) job, database_name());
+}
+
 /*
  * One transaction: the list of jobs into jobs and *n_jobs (job is NULL), or a
  * step of a job, whose answer goes to *pause_ms. WORKER_FAILED when it failed,
@@ -297,21 +306,27 @@ transact(bool log_refusal, const char *job, int round, int *pause_ms,
 		 char **jobs, int *n_jobs, MemoryContext context)
 {
 	volatile enum worker_outcome outcome = WORKER_FAILED;
+	ErrorContextCallback callback = {
+		.previous = error_context_stack,
+		.callback = job_context,
+		.arg = unconstify(char *, job != NULL ? job : "list"),
+	};
 
+	error_context_stack = &callback;
 	pgstat_report_activity(STATE_RUNNING, job != NULL ? job : "looking for the metrics table");
 	PG_TRY();
 	{
-		struct extension ext;
+		struct target target;
 
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
-		outcome = look(&ext, log_refusal);
+		outcome = look(&target, log_refusal);
 		if (outcome == WORKER_DONE)
 		{
 			if (job == NULL)
-				*n_jobs = list_jobs(ext.owner, jobs, context);
+				*n_jobs = list_jobs(target.owner, jobs, context);
 			else
-				*pause_ms = step(ext.owner, job, round);
+				*pause_ms = step(target.owner, job, round);
 		}
 		CommitTransactionCommand();
 	}
@@ -320,8 +335,6 @@ transact(bool log_refusal, const char *job, int round, int *pause_ms,
 		HOLD_INTERRUPTS();
 		disable_timeout(STATEMENT_TIMEOUT, false);
 		QueryCancelPending = false;
-		errcontext("ccproxy worker, job \"%s\" in database \"%s\"",
-				   job != NULL ? job : "list", database_name());
 		EmitErrorReport();
 		AbortOutOfAnyTransaction();
 		FlushErrorState();
@@ -329,6 +342,7 @@ transact(bool log_refusal, const char *job, int round, int *pause_ms,
 		RESUME_INTERRUPTS();
 	}
 	PG_END_TRY();
+	error_context_stack = callback.previous;
 	MemoryContextSwitchTo(context);
 	return outcome;
 }

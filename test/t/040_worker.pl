@@ -34,6 +34,16 @@ for my $case ([ 'first', 'ann' ], [ 'second', 'bob' ])
 	ok(CCProxyWorker::visited($node, $db), 'and old batches are trimmed');
 }
 
+# what is written is rolled up, and what has expired goes once it is
+CCProxyWorker::as($node, 'ann', 'first', q{
+	SELECT accepted FROM ccproxy.ingest((SELECT jsonb_agg(jsonb_build_object('request_id', 'r' || i, 'timestamp', now() - make_interval(days => i % 5),
+		'model', 'gpt-4', 'status_code', 200, 'output_tokens', i)) FROM generate_series(1, 100) AS i))});
+ok($node->poll_query_until('first', q{SELECT dirty_minutes = 0 FROM ccproxy.health}), 'dirty minutes are refreshed');
+CCProxyWorker::as($node, 'ann', 'first', q{SELECT ccproxy.set_retention(interval '2 days')});
+ok($node->poll_query_until('first', q{SELECT oldest_partition >= now() - interval '3 days' FROM ccproxy.health}), 'expired partitions are dropped');
+is($node->safe_psql('first', q{SELECT total_requests FROM ccproxy.stats(date_trunc('day', now()) - interval '10 days', date_trunc('day', now()) + interval '1 day')}),
+	'100', 'and the statistics know them still');
+
 CCProxyWorker::leave_batch($node, 'mould');
 ok(CCProxyWorker::whole_round($node, 'first'), 'a whole round');
 is(CCProxyWorker::batches($node, 'mould'), '1', 'a template database is not visited');
@@ -53,7 +63,7 @@ CCProxyWorker::plant($node, 'ann', 'first', 'PERFORM pg_sleep(600)');
 CCProxyWorker::leave_batch($node, 'first');
 my $pid = CCProxyWorker::sleeping_worker($node, 'first');
 like($node->safe_psql('postgres', "SELECT application_name, state, query FROM pg_stat_activity WHERE pid = $pid"),
-	qr/^ccproxy worker\|active\|(parts|trim)$/, 'a worker shows itself and its job');
+	qr/^ccproxy worker\|active\|trim$/, 'a worker shows itself and its job');
 is($node->safe_psql('postgres', q{SELECT query FROM pg_stat_activity WHERE backend_type = 'ccproxy leader'}), 'waiting for the worker in first',
 	'and the leader for whom it waits');
 
@@ -64,7 +74,7 @@ $node->safe_psql('postgres', "SELECT pg_cancel_backend($pid)");
 ok(CCProxyWorker::visited($node, 'second'), 'after a cancel the round goes on');
 my $log = CCProxyWorker::log_from($node, $offset);
 like($log, qr/ERROR:  canceling statement due to user request/, 'the cancel is logged');
-like($log, qr/CONTEXT:.*ccproxy worker, job "(parts|trim)" in database "first"/s, 'with job and database');
+like($log, qr/CONTEXT:.*ccproxy worker, job "trim" in database "first"/s, 'with job and database');
 unlike($log, qr/exited with exit code/, 'and the process was not lost');
 
 $pid = CCProxyWorker::sleeping_worker($node, 'first');
@@ -87,11 +97,13 @@ CCProxyWorker::plant($node, 'ann', 'first', q{RAISE EXCEPTION 'out of order'});
 $offset = -s $node->logfile;
 CCProxyWorker::leave_batch($node, 'first');
 ok(CCProxyWorker::whole_round($node, 'second'), 'an error in one database does not stop the others');
-like(CCProxyWorker::log_from($node, $offset), qr/out of order/, 'it is logged');
+like(CCProxyWorker::log_from($node, $offset), qr/out of order.*?CONTEXT:.*?ccproxy worker, job "trim" in database "first"/s, 'it is logged, with job and database');
+is(scalar(() = CCProxyWorker::log_from($node, $offset) =~ /WARNING:.*out of order/g), 1, 'once for some rounds: the job rests a while');
 my $partition = CCProxyWorker::as($node, 'ann', 'first', $newest);
 CCProxyWorker::as($node, 'ann', 'first', "DROP TABLE $partition");
 ok($node->poll_query_until('first', "SELECT to_regclass('$partition') IS NOT NULL"), 'nor the other jobs there');
 CCProxyWorker::unplant($node, 'ann', 'first');
+CCProxyWorker::as($node, 'ann', 'first', q{UPDATE ccproxy.job SET failed_at = failed_at - interval '1 minute' WHERE name = 'trim'});
 ok(CCProxyWorker::visited($node, 'first'), 'what failed is tried again');
 
 # --------------------------------------------------------------- settings

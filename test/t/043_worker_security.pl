@@ -69,8 +69,7 @@ mallory(q{
 			'ALTER SYSTEM SET work_mem = ''1MB''',
 			'SET log_statement = ''none''',
 			'CREATE TEMPORARY TABLE disguise (x int)',
-			'GRANT rich TO mallory',
-			'SELECT set_config(''search_path'', ''evil, pg_catalog'', false)']) AS a;
+			'GRANT rich TO mallory']) AS a;
 		RETURN 1;
 	END $$;
 });
@@ -98,6 +97,7 @@ mallory(q{
 	CREATE FUNCTION evil.same(text, text) RETURNS boolean LANGUAGE plpgsql AS $$BEGIN PERFORM evil.try('search_path operator'); RETURN true; END$$;
 	CREATE OPERATOR evil.= (LEFTARG = text, RIGHTARG = text, FUNCTION = evil.same);
 	CREATE TABLE evil.pg_extension AS TABLE pg_catalog.pg_extension;
+	CREATE TABLE evil.paths (job text, round integer, path text);
 	ALTER DATABASE lair SET search_path = evil, pg_catalog, public;
 });
 
@@ -117,19 +117,24 @@ for my $place ('row trigger', 'statement trigger', 'predicate', 'index')
 # the extension's functions belong to its owner, who may replace them
 my $step = mallory(q{SELECT pg_get_functiondef('ccproxy._worker_step(text,integer)'::regprocedure)});
 mallory(q{CREATE OR REPLACE FUNCTION ccproxy._worker_step(job text, round integer) RETURNS integer LANGUAGE plpgsql AS
-	$$BEGIN PERFORM evil.try('replaced function'); RETURN 2000000000; END$$});
+	$$BEGIN
+		PERFORM evil.try('replaced function');
+		INSERT INTO evil.paths VALUES (job, round, current_setting('search_path'));
+		PERFORM set_config('search_path', 'evil, pg_catalog', false);
+		RETURN 1;
+	END$$});
 ok(mallory_sees(qq{SELECT EXISTS (SELECT FROM evil.loot WHERE $by_worker AND place = 'replaced function')}),
 	'a function put in place of ours was run');
+ok(mallory_sees('SELECT max(round) > 2 FROM evil.paths'), 'again and again');
 mallory($step);
+is(mallory('SELECT DISTINCT path FROM evil.paths'), 'pg_catalog, pg_temp', 'a setting of theirs does not outlive the step');
 
 # ------------------------------------------------------------ what it gained
 
-# what anybody may do; the rest of this test shows that it has no effect
-my %allowed = (q{SELECT set_config('search_path', 'evil, pg_catalog', false)} => 1);
 my @attempts = split /\n/, mallory("SELECT DISTINCT attempt FROM evil.loot WHERE $by_worker ORDER BY 1");
-is(scalar(@attempts), 17, 'everything was tried');
+is(scalar(@attempts), 16, 'everything was tried');
 is(mallory("SELECT DISTINCT as_user FROM evil.loot WHERE $by_worker"), 'mallory', 'all of it as the owner');
-for my $attempt (grep { !$allowed{$_} } @attempts)
+for my $attempt (@attempts)
 {
 	(my $quoted = $attempt) =~ s/'/''/g;
 	is(mallory("SELECT count(*) FROM evil.loot WHERE $by_worker AND attempt = '$quoted' AND outcome = 'succeeded'"), '0', "refused: $attempt");
@@ -174,23 +179,34 @@ unlike(CCProxyWorker::log_from($node), qr/terminated by signal|PANIC/, 'nothing 
 # ----------------------------------------- when the owners are not the same one
 
 # As a superuser's pg_restore leaves it: the extension is the superuser's, the
-# schema is somebody else's. Functions of the extension run as the superuser
-# there, on whatever that somebody puts there; the worker does not call them.
-$node->safe_psql('postgres', 'CREATE DATABASE mixed OWNER mallory');
-CCProxyWorker::as($node, 'mallory', 'mixed', 'CREATE SCHEMA ccproxy');
+# schema is somebody else's. What is in there is run as that somebody.
+$node->safe_psql('postgres', 'CREATE DATABASE restored OWNER mallory');
+CCProxyWorker::as($node, 'mallory', 'restored', 'CREATE SCHEMA ccproxy');
+$node->safe_psql('restored', 'CREATE EXTENSION ccproxy_metrics; SELECT ccproxy.create_metrics_table()');
+is($node->safe_psql('restored', q{SELECT extowner::regrole FROM pg_extension WHERE extname = 'ccproxy_metrics'}), 'postgres', 'an extension of a superuser');
+CCProxyWorker::as($node, 'mallory', 'restored', q{CREATE TABLE public.seen AS SELECT current_user AS who LIMIT 0});
+CCProxyWorker::plant($node, 'mallory', 'restored', 'INSERT INTO public.seen VALUES (current_user)');
+ok(CCProxyWorker::visited($node, 'restored'), 'in a schema of mallory is maintained');
+is($node->safe_psql('restored', 'SELECT DISTINCT who FROM public.seen'), 'mallory', 'as mallory');
+
+# A table of one owner in the schema of another: his triggers would run as the other.
+$node->safe_psql('postgres', 'CREATE DATABASE mixed');
 $offset = -s $node->logfile;
 $node->safe_psql('mixed', q{
 	CREATE EXTENSION ccproxy_metrics;
+	BEGIN;
 	SELECT ccproxy.create_metrics_table();
+	ALTER TABLE ccproxy.request_log OWNER TO mallory;
 	INSERT INTO ccproxy.ingest_batch VALUES (gen_random_uuid(), now() - interval '2 days');
+	COMMIT;
 });
-my $refusal = qr/LOG:  no background maintenance in database "mixed": extension "ccproxy_metrics" belongs to "postgres", but its schema or table to "mallory"/;
+my $refusal = qr/LOG:  no background maintenance in database "mixed": schema "ccproxy" belongs to "postgres", but table "request_log" to "mallory"/;
 ok(CCProxyWorker::wait_for_log($node, $offset, $refusal), 'no work for one owner in the schema of another');
 ok(CCProxyWorker::whole_round($node, 'other'), 'rounds go by');
 ok(CCProxyWorker::whole_round($node, 'other'), 'and by');
 is(CCProxyWorker::batches($node, 'mixed'), '1', 'nothing is done there');
 is(scalar(() = CCProxyWorker::log_from($node, $offset) =~ /$refusal/g), 1, 'and it is said once');
-$node->safe_psql('mixed', 'ALTER SCHEMA ccproxy OWNER TO postgres');
+$node->safe_psql('mixed', 'ALTER TABLE ccproxy.request_log OWNER TO postgres');
 ok(CCProxyWorker::visited($node, 'mixed'), 'put right, it is maintained');
 
 $node->stop;
