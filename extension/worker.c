@@ -45,10 +45,14 @@
 #define INTERVAL_MAX_S			3600
 #define DISCOVERY_DEFAULT_S		60
 #define DISCOVERY_MAX_S			86400
+#define STEP_TIMEOUT_DEFAULT_MS	60000
+#define STEP_TIMEOUT_MIN_MS		100
+#define STEP_TIMEOUT_MAX_MS		3600000
 
 bool		worker_enabled = true;
 int			worker_interval_s = INTERVAL_DEFAULT_S;
 int			worker_discovery_interval_s = DISCOVERY_DEFAULT_S;
+int			worker_step_timeout_ms = STEP_TIMEOUT_DEFAULT_MS;
 
 static void
 define_settings(void)
@@ -68,6 +72,11 @@ define_settings(void)
 							NULL,
 							&worker_discovery_interval_s, DISCOVERY_DEFAULT_S, 1, DISCOVERY_MAX_S,
 							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("ccproxy.worker_step_timeout",
+							"Longest time a step of background maintenance may take.",
+							"Steps are made to take less than five seconds; this ends one that is stuck.",
+							&worker_step_timeout_ms, STEP_TIMEOUT_DEFAULT_MS, STEP_TIMEOUT_MIN_MS, STEP_TIMEOUT_MAX_MS,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 #if PG_VERSION_NUM >= 150000
 	MarkGUCPrefixReserved("ccproxy");
 #else

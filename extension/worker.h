@@ -17,14 +17,13 @@
 
 /*
  * Limits. A worker begins no repetition of a job after its slice, and DROP
- * DATABASE waits five seconds for other sessions to go; a step, one transaction,
- * is cancelled when it is stuck; a worker that is still there when the leader's
- * patience ends is terminated, so that nothing in one database can keep the
- * worker from the others.
+ * DATABASE waits five seconds for other sessions to go. A step, one transaction,
+ * is cancelled after ccproxy.worker_step_timeout. A worker that is still there
+ * after its slice, two such times and a grace is terminated by the leader, so
+ * that nothing in one database can keep the worker from the others.
  */
 #define WORKER_SLICE_MS			4000
-#define WORKER_STEP_TIMEOUT_MS	60000
-#define WORKER_PATIENCE_MS		90000
+#define WORKER_GRACE_MS			5000
 #define WORKER_LOCK_TIMEOUT		"2s"
 #define WORKER_PAUSE_MAX_MS		1000
 #define WORKER_JOBS_MAX			16
@@ -59,6 +58,7 @@ struct worker_order
 extern bool worker_enabled;
 extern int	worker_interval_s;
 extern int	worker_discovery_interval_s;
+extern int	worker_step_timeout_ms;
 
 /* From _PG_init: defines the settings; when preloading, registers the leader. */
 extern void worker_init(void);

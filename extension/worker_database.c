@@ -223,7 +223,7 @@ run_as_owner(Oid owner, const char *sql, int n_args, Oid *types, Datum *values,
 	GetUserIdAndSecContext(&saved_user, &saved_context);
 	nest_level = NewGUCNestLevel();
 	SetUserIdAndSecContext(owner, saved_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
-	enable_timeout_after(STATEMENT_TIMEOUT, WORKER_STEP_TIMEOUT_MS);
+	enable_timeout_after(STATEMENT_TIMEOUT, worker_step_timeout_ms);
 
 	if (SPI_execute_with_args(sql, n_args, types, values, NULL, false, 1) != SPI_OK_SELECT || SPI_processed != 1)
 		elog(ERROR, "unexpected result of \"%s\"", sql);

@@ -163,6 +163,7 @@ static void
 await(BackgroundWorkerHandle *handle, const struct database *db)
 {
 	TimestampTz started = GetCurrentTimestamp();
+	long		patience_ms = WORKER_SLICE_MS + 2L * worker_step_timeout_ms + WORKER_GRACE_MS;
 	bool		told = false;
 	pid_t		pid;
 
@@ -175,12 +176,12 @@ await(BackgroundWorkerHandle *handle, const struct database *db)
 			return;
 		if (status == BGWH_POSTMASTER_DIED)
 			proc_exit(1);
-		left_ms = WORKER_PATIENCE_MS - TimestampDifferenceMilliseconds(started, GetCurrentTimestamp());
+		left_ms = patience_ms - TimestampDifferenceMilliseconds(started, GetCurrentTimestamp());
 		if (left_ms <= 0 && !told)
 		{
 			ereport(LOG,
-					(errmsg("terminating the ccproxy worker in database \"%s\" after %d s",
-							NameStr(db->name), WORKER_PATIENCE_MS / 1000)));
+					(errmsg("terminating the ccproxy worker in database \"%s\" after %ld s",
+							NameStr(db->name), patience_ms / 1000)));
 			TerminateBackgroundWorker(handle);
 			told = true;
 		}

@@ -209,5 +209,18 @@ is(scalar(() = CCProxyWorker::log_from($node, $offset) =~ /$refusal/g), 1, 'and 
 $node->safe_psql('mixed', 'ALTER TABLE ccproxy.request_log OWNER TO postgres');
 ok(CCProxyWorker::visited($node, 'mixed'), 'put right, it is maintained');
 
+# ------------------------------------------ a database that keeps the worker
+
+$node->safe_psql('postgres', q{ALTER SYSTEM SET ccproxy.worker_step_timeout = '200ms'});
+$node->reload;
+CCProxyWorker::plant($node, 'ann', 'other', 'PERFORM pg_sleep(600)');
+$offset = -s $node->logfile;
+CCProxyWorker::leave_batch($node, 'other');
+ok(CCProxyWorker::wait_for_log($node, $offset, qr/ERROR:  canceling statement due to statement timeout/), 'a step that takes too long is cancelled');
+CCProxyWorker::plant($node, 'ann', 'other', 'LOOP BEGIN PERFORM pg_sleep(600); EXCEPTION WHEN query_canceled THEN RAISE LOG \'not with me\'; END; END LOOP');
+ok(CCProxyWorker::wait_for_log($node, $offset, qr/LOG:  not with me/), 'one that will not be cancelled');
+ok(CCProxyWorker::wait_for_log($node, $offset, qr/LOG:  terminating the ccproxy worker in database "other" after 9 s/), 'ends when the leader has waited enough');
+ok(CCProxyWorker::visited($node, 'mixed'), 'the others have their turn');
+
 $node->stop;
 done_testing();
