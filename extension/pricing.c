@@ -9,14 +9,20 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "access/htup_details.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
+#include "utils/jsonb.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
 #include "extension/pricing.h"
+
+/* More web searches than this in one request are a mistake. */
+#define MAX_SEARCHES	1000000
 
 /* Decimals of a dollar in a picodollar. */
 #define PICO_DECIMALS	12
@@ -233,10 +239,45 @@ ccproxy_total_cost(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(pricing_usd(cost.total_pico));
 }
 
+/* The member of an object, NULL when it has none. */
+static JsonbValue *
+json_member(JsonbContainer *object, const char *key)
+{
+	JsonbValue	name = {.type = jbvString};
+
+	if (!JsonContainerIsObject(object))
+		return NULL;
+	name.val.string.val = unconstify(char *, key);
+	name.val.string.len = (int) strlen(key);
+	return findJsonbValueFromContainer(object, JB_FOBJECT, &name);
+}
+
+/*
+ * How many web searches a request's metadata tells of: server_tool_use's
+ * web_search_requests, Anthropic's name, else web_searches. Whatever is no whole
+ * number up to MAX_SEARCHES says nothing, because metadata is anybody's.
+ */
+static int64
+metadata_searches(Jsonb *metadata)
+{
+	JsonbValue *tools = json_member(&metadata->root, "server_tool_use");
+	JsonbValue *count = NULL;
+	double		n;
+
+	if (tools != NULL && tools->type == jbvBinary)
+		count = json_member(tools->val.binary.data, "web_search_requests");
+	if (count == NULL)
+		count = json_member(&metadata->root, "web_searches");
+	if (count == NULL || count->type != jbvNumeric)
+		return 0;
+	n = DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, NumericGetDatum(count->val.numeric)));
+	return n >= 0 && n <= MAX_SEARCHES && n == floor(n) ? (int64) n : 0;
+}
+
 /*
  * cost_pico(model, model_version, provider, service_tier, at, input_tokens,
  *			 cache_read_tokens, cache_write_tokens, cache_write_1h_tokens,
- *			 output_tokens, reasoning_tokens)
+ *			 output_tokens, reasoning_tokens, metadata)
  *
  * For stored rows: whatever cannot be priced has no cost, and never an error.
  */
@@ -266,6 +307,8 @@ ccproxy_cost_pico(PG_FUNCTION_ARGS)
 	if (has_usage && !PG_ARGISNULL(4))
 	{
 		request.at_us = pricing_time_us(PG_GETARG_TIMESTAMPTZ(4));
+		if (!PG_ARGISNULL(11))
+			request.usage.web_searches = metadata_searches(PG_GETARG_JSONB_P(11));
 		if (pricing_price(&request, &cost) == PRICE_PRICED)
 		{
 			values[0] = Int64GetDatum(cost.input_pico);

@@ -72,9 +72,10 @@ CREATE FUNCTION ccproxy.cost_pico(
     cache_write_tokens    bigint,
     cache_write_1h_tokens bigint,
     output_tokens         bigint,
-    reasoning_tokens      bigint
+    reasoning_tokens      bigint,
+    metadata              jsonb DEFAULT NULL
 ) RETURNS ccproxy.request_cost_pico
 AS 'MODULE_PATHNAME', 'ccproxy_cost_pico'
 LANGUAGE C STABLE PARALLEL SAFE COST 2;
-COMMENT ON FUNCTION ccproxy.cost_pico(text, text, text, text, timestamptz, bigint, bigint, bigint, bigint, bigint, bigint) IS
-'Cost of a stored request in picodollars; the served model_version is looked up before model. NULL counts are 0, but a request with neither input_tokens nor output_tokens has no usage and no cost. All NULL, never an error, when it cannot be priced.';
+COMMENT ON FUNCTION ccproxy.cost_pico(text, text, text, text, timestamptz, bigint, bigint, bigint, bigint, bigint, bigint, jsonb) IS
+'Cost of a stored request in picodollars; the served model_version is looked up before model. NULL counts are 0, but a request with neither input_tokens nor output_tokens has no usage and no cost. metadata may say how many web searches the server made: {"server_tool_use": {"web_search_requests": 2}} as Anthropic does, or {"web_searches": 2}; anything but a whole number from 0 to 1000000 there says nothing. All NULL, never an error, when it cannot be priced.';

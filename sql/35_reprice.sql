@@ -11,7 +11,7 @@ SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     WITH batch AS MATERIALIZED (
         SELECT l.ts, l.request_id, l.model, l.model_version, l.provider, l.service_tier, l.input_tokens, l.cache_read_tokens,
-               l.cache_write_tokens, l.cache_write_1h_tokens, l.output_tokens, l.reasoning_tokens
+               l.cache_write_tokens, l.cache_write_1h_tokens, l.output_tokens, l.reasoning_tokens, l.metadata
         FROM ccproxy.request_log l
         WHERE l.ts >= greatest(from_ts, after_ts) AND l.ts < to_ts
           AND (after_ts IS NULL OR (l.ts, l.request_id) > (after_ts, after_id))
@@ -23,7 +23,7 @@ BEGIN
     ), priced AS (
         SELECT b.ts, b.request_id, c.*
         FROM batch b, LATERAL ccproxy.cost_pico(b.model, b.model_version, b.provider, b.service_tier, b.ts, b.input_tokens,
-            b.cache_read_tokens, b.cache_write_tokens, b.cache_write_1h_tokens, b.output_tokens, b.reasoning_tokens) AS c
+            b.cache_read_tokens, b.cache_write_tokens, b.cache_write_1h_tokens, b.output_tokens, b.reasoning_tokens, b.metadata) AS c
     ), updated AS (
         UPDATE ccproxy.request_log l
         SET input_cost = p.input_cost, cache_read_cost = p.cache_read_cost, cache_write_cost = p.cache_write_cost,

@@ -45,11 +45,12 @@ BEGIN
         quarter_retention interval NOT NULL DEFAULT interval '400 days',
         user_hour_retention interval NOT NULL DEFAULT interval '400 days',
         hash_secret      bytea NOT NULL CHECK (length(hash_secret) BETWEEN 16 AND 64),
+        cost_source      text NOT NULL DEFAULT 'computed' CHECK (cost_source IN ('computed', 'reported_if_unpriced')),
         -- finer detail does not outlive coarser
         CONSTRAINT configuration_retention_order CHECK (minute_retention <= quarter_retention)
     );
     COMMENT ON TABLE ccproxy.configuration IS
-    'One row: how long raw rows are kept, how many daily partitions are made ahead, how long parts of a request may arrive, and the secret of the API key hashes.';
+    'One row: how long raw rows are kept, how many daily partitions are made ahead, how long parts of a request may arrive, the secret of the API key hashes, and what a request without a price counts as (set_cost_source()).';
     REVOKE ALL ON ccproxy.configuration FROM PUBLIC;
     INSERT INTO ccproxy.configuration (hash_secret)
     VALUES (uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))

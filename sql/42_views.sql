@@ -45,7 +45,9 @@ BEGIN
            CASE WHEN r.price_id IS NOT NULL
                 THEN ccproxy.usd(coalesce(r.input_cost, 0) + coalesce(r.cache_read_cost, 0)
                      + coalesce(r.cache_write_cost, 0) + coalesce(r.output_cost, 0)
-                     + coalesce(r.tool_cost, 0)) END AS total_cost,
+                     + coalesce(r.tool_cost, 0))
+                WHEN (SELECT c.cost_source FROM ccproxy.configuration c) = 'reported_if_unpriced'
+                THEN ccproxy.usd(r.reported_cost) END AS total_cost,
            ccproxy.usd(r.reported_cost) AS reported_cost,
            r.price_id::integer AS price_id,
            r.error_type,
@@ -69,9 +71,9 @@ BEGIN
     COMMENT ON COLUMN ccproxy.requests.cache_write_1h_tokens IS 'tokens written to a cache for 1 hour';
     COMMENT ON COLUMN ccproxy.requests.reasoning_tokens IS 'part of output_tokens';
     COMMENT ON COLUMN ccproxy.requests.total_tokens IS 'sum of the five disjoint buckets';
-    COMMENT ON COLUMN ccproxy.requests.total_cost IS 'USD, sum of the five parts; NULL when the request could not be priced';
+    COMMENT ON COLUMN ccproxy.requests.total_cost IS 'USD, sum of the five parts; where no price is known, NULL or (ccproxy.set_cost_source()) the reported cost';
     COMMENT ON COLUMN ccproxy.requests.reported_cost IS 'USD as the event''s source said';
-    COMMENT ON COLUMN ccproxy.requests.price_id IS 'the price that was applied';
+    COMMENT ON COLUMN ccproxy.requests.price_id IS 'the price that was applied; NULL for none';
     COMMENT ON COLUMN ccproxy.requests.state IS 'failed: status >= 400 or an error; successful: status < 400 and no error; in_flight: neither yet';
 
     CREATE OR REPLACE TRIGGER requests_insert INSTEAD OF INSERT ON ccproxy.requests

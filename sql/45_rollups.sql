@@ -61,17 +61,6 @@ AS $$
      WHERE l.cube = _labels.cube
 $$;
 
--- What is measured over raw rows r; the user cube leaves the detail out.
-CREATE FUNCTION ccproxy._measures_sql(cube text) RETURNS text
-LANGUAGE sql IMMUTABLE
-SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT format('ccproxy.measures(r.response_time_us, r.ttft_us, r.input_tokens, r.cache_read_tokens, r.cache_write_tokens, '
-                  'r.cache_write_1h_tokens, r.output_tokens, r.reasoning_tokens, r.input_cost, r.cache_read_cost, '
-                  'r.cache_write_cost, r.output_cost, r.tool_cost, r.reported_cost, r.price_id, r.status_code, '
-                  'r.error_type, r.error_message, %L::boolean)', cube <> 'user')
-$$;
-
 CREATE FUNCTION ccproxy._create_rollup_tables() RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp

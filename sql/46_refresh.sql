@@ -39,7 +39,7 @@ BEGIN
         SELECT g.bucket, ccproxy.cells(k.id, g.m)
           FROM grouped g JOIN key k USING (%5$s)
          GROUP BY g.bucket
-        $query$, grain, selected, ccproxy._measures_sql(cube), ccproxy._spans_sql('r.ts', spans), names, cube || '_key', same_key);
+        $query$, grain, selected, ccproxy._measures_sql(cube, ccproxy._reported_counts()::text), ccproxy._spans_sql('r.ts', spans), names, cube || '_key', same_key);
 END
 $$;
 
@@ -162,7 +162,8 @@ BEGIN
          WHERE t.tokens <> 0 GROUP BY 2
         UNION ALL
         SELECT 'errors', ARRAY[error, endpoint_type], sum(sign * failed), 0, NULL FROM cell WHERE error <> '' GROUP BY 2
-        $query$, ccproxy._measures_sql('service'), ccproxy._spans_sql('r.ts', raw))
+        $query$, ccproxy._measures_sql('service', 'false'), -- costs are the user cube's
+        ccproxy._spans_sql('r.ts', raw))
     USING after, before;
 END
 $$;
@@ -183,10 +184,12 @@ BEGIN
                  CROSS JOIN LATERAL ccproxy.expand(u.m, false) AS e
                  WHERE e.priced > 0
                 UNION ALL
-                SELECT r.model, r.user_id, ccproxy.usd(sum(r.input_cost + r.cache_read_cost + r.cache_write_cost + r.output_cost + r.tool_cost)::bigint)
-                  FROM ccproxy.request_log r WHERE r.price_id IS NOT NULL AND %s GROUP BY 1, 2) AS c
+                SELECT r.model, r.user_id, ccproxy.usd(sum(CASE WHEN r.price_id IS NULL THEN r.reported_cost
+                           ELSE r.input_cost + r.cache_read_cost + r.cache_write_cost + r.output_cost + r.tool_cost END)::bigint)
+                  FROM ccproxy.request_log r
+                 WHERE (r.price_id IS NOT NULL OR %2$s AND r.reported_cost IS NOT NULL) AND %1$s GROUP BY 1, 2) AS c
          GROUP BY 2
-        $query$, ccproxy._spans_sql('r.ts', raw))
+        $query$, ccproxy._spans_sql('r.ts', raw), ccproxy._reported_counts()::text)
     USING after, before;
 END
 $$;

@@ -72,7 +72,7 @@ AS $$
       LEFT JOIN objects o ON o.id = f.id
      CROSS JOIN LATERAL ccproxy.cost_pico(f.model, f.model_version, f.provider, f.service_tier, f.ts,
                f.input_tokens, f.cache_read_tokens, f.cache_write_tokens, f.cache_write_1h_tokens,
-               f.output_tokens, f.reasoning_tokens) AS c
+               f.output_tokens, f.reasoning_tokens, o.metadata) AS c
 $$;
 COMMENT ON FUNCTION ccproxy._fold(text[]) IS
 'Internal: the row that each of these requests'' parts amount to, priced, and the ts it is stored under now.';
@@ -131,7 +131,7 @@ BEGIN
           FROM given g
          CROSS JOIN LATERAL ccproxy.cost_pico(g.model, g.model_version, g.provider, g.service_tier, g.event_ts,
                g.input_tokens, g.cache_read_tokens, g.cache_write_tokens, g.cache_write_1h_tokens,
-               g.output_tokens, g.reasoning_tokens) AS c
+               g.output_tokens, g.reasoning_tokens, g.metadata) AS c
          ORDER BY g.event_ts, g.request_id
         ON CONFLICT (ts, request_id) DO NOTHING
         RETURNING ts, request_id

@@ -242,7 +242,7 @@ BEGIN
              GROUP BY 1, 2, 3, 4, 5$part$,
             format(period, 'r.ts'), raw_k[1], raw_k[2],
             CASE plan.cube WHEN 'user' THEN 'NULL::text' ELSE 'ccproxy._error_label(r.error_type, r.error_message, r.status_code)' END,
-            ccproxy._measures_sql(plan.cube), raw, plan.raw_filter);
+            ccproxy._measures_sql(plan.cube, ccproxy._reported_counts()::text), raw, plan.raw_filter);
     END IF;
     IF parts = '{}' THEN
         parts := ARRAY['SELECT NULL::timestamptz AS t, NULL::text AS k1, NULL::text AS k2, NULL::text AS model, NULL::text AS error, NULL::ccproxy.measures AS m WHERE false'];
@@ -307,7 +307,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION ccproxy.stats(timestamptz, timestamptz, text, jsonb, text) IS
-'Statistics of the requests with from_ts <= ts < to_ts, from the rollups where they are clean and from raw rows elsewhere, in one snapshot. group_by: NULL (always one row), or one or two (comma) of hour, day (in time_zone), model, endpoint, method, status, error_type, user, team, api_key, session, provider, service_tier. filters: object of the same and state, each a value, null or an array, and metadata (an object that the row''s contains). period_start and period_end are the effective range: past the raw retention it snaps outward to whole buckets. Times in milliseconds over the requests that have one, percentiles within 0.55 % (ccproxy.sketch); costs in USD over priced requests (unpriced_requests counts those with tokens but no known price); error_rate = failed / (successful + failed). cache_write_tokens counts 5-minute and 1-hour writes. errors_by_type and ttft percentiles are NULL where the user cube answers, which does not carry them. Errors: 22023 naming the argument.';
+'Statistics of the requests with from_ts <= ts < to_ts, from the rollups where they are clean and from raw rows elsewhere, in one snapshot. group_by: NULL (always one row), or one or two (comma) of hour, day (in time_zone), model, endpoint, method, status, error_type, user, team, api_key, session, provider, service_tier. filters: object of the same and state, each a value, null or an array, and metadata (an object that the row''s contains). period_start and period_end are the effective range: past the raw retention it snaps outward to whole buckets. Times in milliseconds over the requests that have one, percentiles within 0.55 % (ccproxy.sketch); costs in USD over priced requests (unpriced_requests counts those with tokens but no known price; see set_cost_source()); error_rate = failed / (successful + failed). cache_write_tokens counts 5-minute and 1-hour writes. errors_by_type and ttft percentiles are NULL where the user cube answers, which does not carry them. Errors: 22023 naming the argument.';
 
 CREATE FUNCTION ccproxy.stats(
     period interval, group_by text DEFAULT NULL, filters jsonb DEFAULT NULL, time_zone text DEFAULT 'UTC')

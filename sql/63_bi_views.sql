@@ -19,6 +19,7 @@ DECLARE
         e.input_tokens + e.cache_read_tokens + e.cache_write_tokens + e.cache_write_1h_tokens + e.output_tokens AS total_tokens,
         CASE WHEN e.priced > 0 THEN e.total_cost END AS total_cost, e.unpriced AS unpriced_requests,
         e.response_time AS response_time_sketch$columns$;
+    reported CONSTANT text := '(SELECT c.cost_source = ''reported_if_unpriced'' FROM ccproxy.configuration c)';
     service_keys text;
     service_raw  text;
     user_keys    text;
@@ -65,7 +66,7 @@ BEGIN
             service_keys,
             CASE WHEN v.quarters THEN $part$ AND (b.bucket >= (SELECT quarters_closed FROM ccproxy.rollup_state)
                    OR ccproxy._bucket('q', b.bucket) IN (SELECT ccproxy._bucket('q', d.minute) FROM ccproxy._dirty d))$part$ ELSE '' END,
-            service_raw || ', ' || ccproxy._measures_sql('service'));
+            service_raw || ', ' || ccproxy._measures_sql('service', reported));
     END LOOP;
 
     -- The same of the user cube, by hours: closed clean ones, raw for the rest.
@@ -89,7 +90,7 @@ BEGIN
         SELECT ccproxy._bucket('h', r.ts), %2$s
           FROM ccproxy.request_log r WHERE r.ts >= (SELECT user_hours_closed FROM ccproxy.rollup_state)
          GROUP BY 1, 2, 3, 4, 5, 6$view$,
-        user_keys, user_raw || ', ' || ccproxy._measures_sql('user'));
+        user_keys, user_raw || ', ' || ccproxy._measures_sql('user', reported));
 
     FOR v IN SELECT * FROM (VALUES
         ('requests_by_minute', '_service_minutes',  '1 minute', 'endpoint_type, method, model, status_code, error_type',

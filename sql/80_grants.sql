@@ -9,7 +9,9 @@ BEGIN
     EXECUTE format('GRANT SELECT ON ccproxy.requests, ccproxy.request_log, ccproxy.rollup_service, ccproxy.rollup_user, '
         'ccproxy.service_key, ccproxy.user_key, ccproxy.rollup_state, ccproxy.dirty_minute, ccproxy.counter_total, ccproxy.job, ccproxy.health, '
         'ccproxy.requests_by_minute, ccproxy.requests_by_hour, ccproxy.requests_by_day, ccproxy.usage_by_model, ccproxy.usage_by_user, '
-        'ccproxy.errors_by_type, ccproxy.prometheus TO %I', role);
+        'ccproxy.errors_by_type, ccproxy.prometheus, ccproxy.unpriced_models, ccproxy.cost_differences TO %I', role);
+    -- one setting that statistics depend on; the secret beside it is nobody's
+    EXECUTE format('GRANT SELECT (cost_source) ON ccproxy.configuration TO %I', role);
 END
 $$;
 COMMENT ON FUNCTION ccproxy.grant_read(name) IS
@@ -61,6 +63,7 @@ BEGIN
     FOREACH f IN ARRAY ARRAY[
         'ccproxy.create_metrics_table(interval)',
         'ccproxy._create_pricing_tables()',
+        'ccproxy._create_pricing_views()',
         'ccproxy._create_views()',
         'ccproxy.ensure_partitions(timestamptz, timestamptz)',
         'ccproxy.gateway_configuration()',
@@ -80,6 +83,7 @@ BEGIN
         'ccproxy._count(text, ccproxy.cells, ccproxy.cells)',
         'ccproxy.refresh(integer)',
         'ccproxy.set_retention(interval, interval, interval, interval)',
+        'ccproxy.set_cost_source(text)',
         'ccproxy._drop_partition(regclass, timestamptz)',
         'ccproxy._expired_partitions()',
         'ccproxy._job_partitions()',

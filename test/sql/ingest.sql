@@ -154,7 +154,7 @@ SELECT count(*) > 0 FROM ccproxy.stats(interval '1 day');
 SELECT * FROM ccproxy.ingest('{"request_id": "by reader"}');
 INSERT INTO ccproxy.requests (request_id) VALUES ('by reader');
 SELECT count(*) FROM ccproxy.request_part;
-SELECT count(*) FROM ccproxy.configuration;
+SELECT retention FROM ccproxy.configuration;
 SELECT ccproxy.ensure_partitions(now(), now());
 SELECT ccproxy.create_metrics_table();
 SELECT ccproxy.grant_read('regress_ccproxy_reader');
