@@ -117,6 +117,14 @@ my $stop_began = time;
 $node->stop('fast');
 cmp_ok(time - $stop_began, '<', 30, 'a fast shutdown does not wait for a job');
 
+# ---------------------------------------------------------------- pg_upgrade
+
+# the server as pg_upgrade runs it
+my @server = ('-w', '-D', $node->data_dir, '-l', $node->logfile);
+system_or_bail('pg_ctl', @server, '-o', '-b', 'start');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'ccproxy%'}), '0', 'nothing runs during a binary upgrade');
+system_or_bail('pg_ctl', @server, 'stop');
+
 # ------------------------------------------------------- without preloading
 
 $node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
