@@ -189,33 +189,31 @@ multipliers_for(const struct price_row *row, const struct tier *tier, uint32_t *
 	return f;
 }
 
-/* Attodollars times the multipliers, to picodollars, half away from zero. */
-static bool
-round_to_pico(uint128 atto, struct fraction f, int64_t *pico)
+/* Attodollars times the multipliers, to picodollars, half away from zero: what
+ * is too much for one word, or multiplied. */
+static bool __attribute__((noinline))
+round_large(uint128 atto, struct fraction f, int64_t *pico)
 {
+	uint128		den = (uint128) f.den * ATTO_PER_PICO;
 	uint128		rounded;
 
-	if (f.num == 1 && f.den == 1)
-	{
-		if (atto >> 64 == 0 && (uint64_t) atto <= UINT64_MAX - ATTO_PER_PICO / 2)
-		{
-			*pico = (int64_t) (((uint64_t) atto + ATTO_PER_PICO / 2) / ATTO_PER_PICO);
-			return true;
-		}
-		rounded = (atto + ATTO_PER_PICO / 2) / ATTO_PER_PICO;
-	}
-	else
-	{
-		uint128		den = (uint128) f.den * ATTO_PER_PICO;
-
-		if (__builtin_mul_overflow(atto, (uint128) f.num, &atto) ||
-			__builtin_add_overflow(atto, den / 2, &atto))
-			return false;
-		rounded = atto / den;
-	}
+	if (__builtin_mul_overflow(atto, (uint128) f.num, &atto) ||
+		__builtin_add_overflow(atto, den / 2, &atto))
+		return false;
+	rounded = atto / den;
 	if (rounded > INT64_MAX)
 		return false;
 	*pico = (int64_t) rounded;
+	return true;
+}
+
+/* The same; most costs are this short. */
+static inline bool
+round_to_pico(uint128 atto, struct fraction f, int64_t *pico)
+{
+	if (f.num != 1 || f.den != 1 || atto > UINT64_MAX - ATTO_PER_PICO / 2)
+		return round_large(atto, f, pico);
+	*pico = (int64_t) (((uint64_t) atto + ATTO_PER_PICO / 2) / ATTO_PER_PICO);
 	return true;
 }
 
