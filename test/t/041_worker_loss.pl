@@ -130,7 +130,7 @@ system_or_bail('pg_ctl', @server, 'stop');
 $node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
 $node->start;
 $node->safe_psql('postgres', 'CREATE DATABASE plain');
-is($node->safe_psql('plain', q{CREATE EXTENSION ccproxy_metrics; SELECT ccproxy.create_metrics_table(); CALL ccproxy.maintain(); LOAD 'ccproxy_metrics'; SHOW ccproxy.worker_interval}),
+is($node->safe_psql('plain', q{CREATE EXTENSION ccproxy_metrics; SELECT ccproxy.create_metrics_table(); CALL ccproxy.maintain(); LOAD '$libdir/ccproxy_metrics'; SHOW ccproxy.worker_interval}),
 	"\n1s", 'not preloaded: the extension works, the settings are known');
 is(CCProxyWorker::leader($node), '', 'and there is no leader');
 
