@@ -215,11 +215,12 @@ BEGIN
         END IF;
     END LOOP;
 
-    SELECT array_agg(coalesce(CASE plan.cube WHEN 'user' THEN x.user_cube ELSE x.service END, 'NULL::text') ORDER BY d.n),
-           array_agg(coalesce(x.raw, 'NULL::text') ORDER BY d.n)
+    SELECT array_agg(coalesce(CASE plan.cube WHEN 'user' THEN x.user_cube ELSE x.service END, '''''::text') ORDER BY d.n),
+           array_agg(coalesce(x.raw, '''''::text') ORDER BY d.n)
       INTO cube_k, raw_k
       FROM unnest(dims[1:2]) WITH ORDINALITY AS d(name, n) LEFT JOIN ccproxy._dimensions() AS x ON x.name = d.name;
-    period := CASE WHEN plan.step IS NULL THEN 'NULL::timestamptz' ELSE format('date_trunc(%L, %%s, %L)', plan.step, time_zone) END;
+    -- what is not grouped by is a constant, never NULL: groups are joined by =
+    period := CASE WHEN plan.step IS NULL THEN '''-infinity''::timestamptz' ELSE format('date_trunc(%L, %%s, %L)', plan.step, time_zone) END;
 
     IF buckets <> 'false' THEN
         parts := parts || format($part$
@@ -286,12 +287,12 @@ BEGIN
                ccproxy.quantile(e.ttft, 0.5), ccproxy.quantile(e.ttft, 0.95), ccproxy.quantile(e.ttft, 0.99)
           FROM overall o
           LEFT JOIN LATERAL ccproxy.expand(o.m) AS e ON true
-          LEFT JOIN by_model m ON (m.t, m.k1, m.k2) IS NOT DISTINCT FROM (o.t, o.k1, o.k2)
-          LEFT JOIN by_error x ON (x.t, x.k1, x.k2) IS NOT DISTINCT FROM (o.t, o.k1, o.k2)
+          LEFT JOIN by_model m ON (m.t, m.k1, m.k2) = (o.t, o.k1, o.k2)
+          LEFT JOIN by_error x ON (x.t, x.k1, x.k2) = (o.t, o.k1, o.k2)
          ORDER BY %9$s
         $query$,
         array_to_string(parts, ' UNION ALL '),
-        CASE WHEN group_by IS NULL THEN 'NULL::timestamptz AS t, NULL::text AS k1, NULL::text AS k2' ELSE 'p.t, p.k1, p.k2' END,
+        CASE WHEN group_by IS NULL THEN '''-infinity''::timestamptz AS t, ''''::text AS k1, ''''::text AS k2' ELSE 'p.t, p.k1, p.k2' END,
         CASE WHEN group_by IS NULL THEN '' ELSE 'GROUP BY 1, 2, 3' END,
         keys[1],
         CASE WHEN plan.step IS NULL THEN format('%L::timestamptz', plan.snapped_from)
