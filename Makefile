@@ -25,13 +25,14 @@ EXTRA_CLEAN = build gateway/ccproxy-gateway test/results test/regression.diffs t
               extension/*.d pricing/*.d gateway/*.d
 
 PG_CONFIG ?= pg_config
-PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
+# both: Debian's postgresql-client-N has pgxs.mk without the headers
+PGXS := $(if $(wildcard $(shell $(PG_CONFIG) --includedir-server 2>/dev/null)/postgres.h),$(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null)))
 ifneq ($(PGXS),)
 include $(PGXS)
 -include $(OBJS:.o=.d)
 else
 all install uninstall clean installcheck:
-	@echo "$@: no PostgreSQL server headers ('$(PG_CONFIG) --pgxs' names no file): apt-get install postgresql-server-dev-all, or set PG_CONFIG=" >&2; exit 1
+	@echo "$@: no PostgreSQL server headers ('$(PG_CONFIG) --includedir-server' has no postgres.h): apt-get install postgresql-server-dev-all, or set PG_CONFIG=" >&2; exit 1
 endif
 
 build/$(EXTENSION)--$(EXTVERSION).sql: $(sort $(wildcard sql/*.sql))

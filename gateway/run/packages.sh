@@ -6,10 +6,12 @@
 PG_MIN=14
 PG_MAX=18
 
-# The pg_config that counts: PG_CONFIG, else the first in PATH.
+# The pg_config that counts: PG_CONFIG, else the first in PATH. Headers as well
+# as PGXS: Debian's postgresql-client-N has pgxs.mk alone.
 pg_config_usable() {
-	local pgxs
-	pgxs=$("${PG_CONFIG:-pg_config}" --pgxs 2>/dev/null) && [ -f "$pgxs" ]
+	local pgxs headers
+	pgxs=$("${PG_CONFIG:-pg_config}" --pgxs 2>/dev/null) && [ -f "$pgxs" ] &&
+		headers=$("${PG_CONFIG:-pg_config}" --includedir-server 2>/dev/null) && [ -f "$headers/postgres.h" ]
 }
 
 pg_major() { "${PG_CONFIG:-pg_config}" --version 2>/dev/null | sed -n 's/^PostgreSQL \([0-9]*\).*/\1/p'; }
