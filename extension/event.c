@@ -469,6 +469,16 @@ with_claimed_timestamp(Datum metadata, bool isnull, const char *text)
 	return isnull ? object : DirectFunctionCall2(jsonb_concat, metadata, object);
 }
 
+/* True when no field has a value. */
+static bool
+says_nothing(const Event *event)
+{
+	for (int i = 0; i < COL_COUNT; i++)
+		if (!event->nulls[i])
+			return false;
+	return true;
+}
+
 /* Reads one element of the input; false when it is refused. */
 static bool
 read_event(Decoder *d, Event *event, const JsonbValue *element, bool *id_made)
@@ -508,6 +518,8 @@ read_event(Decoder *d, Event *event, const JsonbValue *element, bool *id_made)
 															 event->claimed_ts);
 		event->nulls[COL_metadata] = false;
 	}
+	if (says_nothing(event))
+		return refuse(event, "", EVENT_SAYS_NOTHING);
 	if (event->nulls[COL_request_id])
 	{
 		Datum		uuid = DirectFunctionCall1(gen_random_uuid, (Datum) 0);

@@ -103,6 +103,10 @@
 	K(ERROR,       "error",       5) \
 	K(COMPLETE,    "complete",    6)
 
+/* Why an event is refused that gives no field above a value: it would count as a
+ * request of which nothing is known, not even its id. kind alone says nothing. */
+#define EVENT_SAYS_NOTHING "no known field has a value"
+
 #define EVENT_MAX_MS	1e12			/* 31 years; microseconds fit a bigint */
 #define EVENT_MAX_COUNT	1000000000000LL /* 10^12 tokens: exact in a double */
 #define EVENT_MAX_USD	1e6				/* 10^18 picodollars fit a bigint */

@@ -490,6 +490,16 @@ keep_claimed_timestamp(struct reading *r)
 	return true;
 }
 
+/* True when no field has a value; asked before anything is made up or dropped. */
+static bool
+says_nothing(const struct reading *r)
+{
+	for (int i = 0; i < EVENT_COLUMNS; i++)
+		if (r->values[i].present)
+			return false;
+	return true;
+}
+
 /* What follows from the members together. */
 static bool
 complete_values(struct reading *r)
@@ -508,8 +518,13 @@ complete_values(struct reading *r)
 		v[EVENT_COL_reported_cost] = r->total_cost;
 	if (r->timestamp != NULL && !keep_claimed_timestamp(r))
 		return false;
-	if (!v[EVENT_COL_request_id].present && !make_request_id(r))
-		return false;
+	if (!v[EVENT_COL_request_id].present)
+	{
+		if (says_nothing(r))
+			return refuse(r, "", EVENT_SAYS_NOTHING);
+		if (!make_request_id(r))
+			return false;
+	}
 	if (o->hash_user_ids && v[EVENT_COL_user_id].present &&
 		!set_hash(r, EVENT_COL_user_id, v[EVENT_COL_user_id].text, v[EVENT_COL_user_id].len))
 		return false;

@@ -4,7 +4,7 @@ CREATE FUNCTION ccproxy.decode_events(events jsonb, hash_secret bytea, oldest ti
 RETURNS TABLE (ord integer, event ccproxy.request_event, field text, reason text, id_made boolean)
 AS 'MODULE_PATHNAME', 'ccproxy_decode_events' LANGUAGE C VOLATILE STRICT;
 COMMENT ON FUNCTION ccproxy.decode_events(jsonb, bytea, timestamptz, timestamptz) IS
-'Validates events (one object or an array): for each, by position from 0, either the event or the field and reason it was refused for. Keys are the columns of ccproxy.requests, timestamp for ts, optional kind, api_key or authorization. API keys leave as keyed hashes. Events older than oldest are refused; more than 5 minutes after received they get received as their time. id_made: the event had no request_id and was given one.';
+'Validates events (one object or an array): for each, by position from 0, either the event or the field and reason it was refused for. Keys are the columns of ccproxy.requests, timestamp for ts, optional kind, api_key or authorization. API keys leave as keyed hashes. Events older than oldest are refused; more than 5 minutes after received they get received as their time. An event none of whose fields has a value is refused. id_made: the event had no request_id and was given one.';
 
 -- Events before this are refused: older than the retention, or of a time whose
 -- raw rows have been dropped.
@@ -73,7 +73,7 @@ BEGIN
       FROM ccproxy.decode_events((to_jsonb(NEW) - 'ts') || jsonb_build_object('timestamp', NEW.ts),
                                  config.hash_secret, ccproxy._oldest_event(), now());
     IF decoded.reason IS NOT NULL THEN
-        RAISE EXCEPTION '%: %', CASE decoded.field WHEN 'timestamp' THEN 'ts' ELSE decoded.field END, decoded.reason
+        RAISE EXCEPTION '%', concat_ws(': ', CASE decoded.field WHEN 'timestamp' THEN 'ts' ELSE nullif(decoded.field, '') END, decoded.reason)
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     PERFORM ccproxy.ensure_partitions(coalesce((decoded.event).part_ts, now()), coalesce((decoded.event).part_ts, now()));

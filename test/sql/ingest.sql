@@ -56,7 +56,7 @@ SELECT accepted, duplicates, rejected, e.index, e.field, e.reason
     '{"timestamp": "2010-01-01T00:00:00Z"}',
     '{"client_ip": "300.1.1.1"}', '{"client_ip": "10.0.0.0/8"}', '{"client_ip": 5}',
     '{"streaming": "yes"}', '{"reported_cost": -1}', '{"reported_cost": 1e7}', '{"total_cost": "1"}', '{"metadata": []}', '{"metadata": "x"}',
-    '{"kind": "cancel"}', '{"kind": 1}', '{"api_key": 5}', '{"model": {}}',
+    '{"kind": "cancel"}', '{"kind": 1}', '{}', '{"kind": "request", "model": "", "user_id": null, "unknown": 1}', '{"api_key": 5}', '{"model": {}}',
     jsonb_build_object('request_id', 'good2', 'timestamp', :'t', 'status_code', 200)::text]) WITH ORDINALITY AS u(x, n))) AS r,
        jsonb_to_recordset(r.errors) AS e(index int, field text, reason text) ORDER BY e.index;
 SELECT request_id FROM ccproxy.requests WHERE request_id LIKE 'good_' ORDER BY 1;
@@ -72,7 +72,7 @@ SELECT accepted, rejected FROM ccproxy.ingest(jsonb_build_object('request_id', '
     'total_tokens', 5, 'state', 'failed', 'price_id', 3, 'input_cost', 7, 'inputtokens', 4));
 -- whatever its name and the client's encoding
 SET client_encoding = 'LATIN1';
-SELECT accepted FROM ccproxy.ingest(jsonb_build_object(repeat('a', 63) || U&'\00e9', 1, U&'\4e2d' || E'\n', 2));
+SELECT accepted FROM ccproxy.ingest(jsonb_build_object('team_id', 't', repeat('a', 63) || U&'\00e9', 1, U&'\4e2d' || E'\n', 2));
 RESET client_encoding;
 SELECT model, user_id, total_tokens, state, price_id, total_cost FROM ccproxy.requests WHERE request_id = 'nulls';
 -- free text is cut between characters, never refused

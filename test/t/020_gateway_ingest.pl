@@ -134,6 +134,21 @@ sub counts
 		is(sql("SELECT $columns FROM ccproxy.request_log WHERE request_id = '$mine'"),
 			sql("SELECT $columns FROM ccproxy.request_log WHERE request_id = '$theirs'"), 'same row');
 	}
+	# without an id: is there anything to count?
+	my $nothing = [ { index => 0, field => '', reason => 'no known field has a value' } ];
+	my $something = iso($now - 30);
+	for ([ '{}', $nothing ], [ '{"request_id":""}', $nothing ], [ '{"model":null,"user_id":""}', $nothing ], [ '{"kind":"request"}', $nothing ],
+		[ '{"Model":"x","unknown":1}', $nothing ], [ '{"total_tokens":5,"state":"failed","price_id":1}', $nothing ], [ '{"path":"?key=1"}', $nothing ],
+		[ '{"streaming":false}', [] ], [ '{"input_tokens":0}', [] ], [ "{\"timestamp\":\"$something\"}", [] ], [ '{"api_key":"k"}', [] ],
+		[ '{"total_cost":0}', [] ], [ '{"metadata":{}}', [] ], [ '{"timestamp":"2999-01-01T00:00:00Z"}', [] ])
+	{
+		my ($body, $errors) = @$_;
+		my $r = $gateway->post("[$body]");
+		my $i = $json->decode(sql("SELECT row_to_json(i) FROM ccproxy.ingest('[$body]') AS i"));
+		is_deeply([ @{ $r->{json} }{qw(accepted rejected errors)} ], [ @$errors ? (0, 1) : (1, 0), $errors ], "posted: $body") or diag($r->{content});
+		is_deeply([ @$i{qw(accepted rejected errors)} ], [ @$errors ? (0, 1) : (1, 0), $errors ], "ingest(): $body") or diag(explain($i));
+		is(scalar keys %{ $r->{json}{request_ids} // {} }, @$errors ? 0 : 1, 'an id is made where it is stored, and told');
+	}
 }
 
 # ----------------------------------------------------- parts, in any order
@@ -195,7 +210,7 @@ sub permutations
 	is(counts($gateway->post($ahead)), '200 1 0 0', 'an event from the future');
 	sleep 0.01;
 	is(counts($gateway->post($ahead)), '200 0 1 0', 'again: nothing new');
-	like($gateway->get('/metrics/prometheus')->{content}, qr/^ccproxy_gateway_events_ahead_total 2$/m, 'and counted');
+	like($gateway->get('/metrics/prometheus')->{content}, qr/^ccproxy_gateway_events_ahead_total 3$/m, 'and counted');
 	is(sql(q{SELECT ts < now() + interval '1 minute', metadata->>'claimed_timestamp' FROM ccproxy.requests WHERE request_id = 'dup-ahead'}),
 		't|' . iso($now + 86400), 'stored at the time of receipt, with what it claimed');
 	is(sql(q{SELECT count(*), count(DISTINCT request_id), sum(output_tokens) FROM ccproxy.requests WHERE request_id LIKE 'dup-%'}), '24|24|' . (210 + sql(
