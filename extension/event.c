@@ -153,12 +153,12 @@ clip_text(const char *s, int len, int limit)
 	return len <= limit ? len : pg_mbcliplen(s, len, limit);
 }
 
-/* Lower-case hex of the first bytes of HMAC-SHA-256(secret, s). */
+/* The first bytes of HMAC-SHA-256(secret, s). */
 static Datum
 keyed_hash(const Decoder *d, const char *s, int len)
 {
 	uint8		digest[PG_SHA256_DIGEST_LENGTH];
-	char		hex[EVENT_KEY_HASH_BYTES * 2];
+	bytea	   *result = palloc(VARHDRSZ + EVENT_KEY_HASH_BYTES);
 	pg_hmac_ctx *ctx = pg_hmac_create(PG_SHA256);
 
 	if (ctx == NULL ||
@@ -172,8 +172,9 @@ keyed_hash(const Decoder *d, const char *s, int len)
 				 errmsg("could not compute the hash of an API key")));
 	}
 	pg_hmac_free(ctx);
-	hex_encode((const char *) digest, EVENT_KEY_HASH_BYTES, hex);
-	return PointerGetDatum(cstring_to_text_with_len(hex, sizeof(hex)));
+	SET_VARSIZE(result, VARHDRSZ + EVENT_KEY_HASH_BYTES);
+	memcpy(VARDATA(result), digest, EVENT_KEY_HASH_BYTES);
+	return PointerGetDatum(result);
 }
 
 /*

@@ -27,7 +27,7 @@
  *	TEXT	text, cut to limit bytes at a character boundary; '' is absent
  *	PATH	as TEXT, after everything from the first '?' or '#' is cut
  *	INET	an IPv4 or IPv6 address without mask; inet
- *	SECRET	text of at most limit bytes; only its keyed hash is kept
+ *	SECRET	text of at most limit bytes; only its keyed hash is kept, bytea
  *	OBJECT	a JSON object of at most limit bytes of text; jsonb
  *	COMPUTED	not read from events (json_key is "")
  */
@@ -120,8 +120,8 @@
 #define EVENT_MAX_AHEAD_SECONDS 300
 #define EVENT_CLAIMED_TIMESTAMP_KEY "claimed_timestamp"
 
-/* api_key_hash: lower-case hex of the first 16 bytes of
- * HMAC-SHA-256(installation secret, text). */
+/* api_key_hash: the first 16 bytes of HMAC-SHA-256(installation secret, text);
+ * ccproxy.requests shows them in lower-case hex. */
 #define EVENT_KEY_HASH_BYTES 16
 
 #endif

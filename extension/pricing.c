@@ -311,13 +311,16 @@ ccproxy_cost_pico(PG_FUNCTION_ARGS)
 			request.usage.web_searches = metadata_searches(PG_GETARG_JSONB_P(11));
 		if (pricing_price(&request, &cost) == PRICE_PRICED)
 		{
-			values[0] = Int64GetDatum(cost.input_pico);
-			values[1] = Int64GetDatum(cost.cache_read_pico);
-			values[2] = Int64GetDatum(cost.cache_write_pico);
-			values[3] = Int64GetDatum(cost.output_pico);
-			values[4] = Int64GetDatum(cost.tool_pico);
+			const int64 parts[5] = {cost.input_pico, cost.cache_read_pico, cost.cache_write_pico, cost.output_pico, cost.tool_pico};
+
+			/* 0 is stored as NULL: eight bytes less a row */
+			for (int i = 0; i < 5; i++)
+			{
+				values[i] = Int64GetDatum(parts[i]);
+				nulls[i] = parts[i] == 0;
+			}
 			values[5] = Int32GetDatum(cost.price_id);
-			memset(nulls, 0, sizeof(nulls));
+			nulls[5] = false;
 		}
 	}
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls)));

@@ -23,6 +23,14 @@ set_number(struct copy_value *v, int64_t number)
 	v->present = true;
 }
 
+/* Parts of a cost that are 0 are stored as NULL, as ccproxy.cost_pico() gives them. */
+static void
+set_cost(struct copy_value *value, int64_t pico)
+{
+	if (pico != 0)
+		set_number(value, pico);
+}
+
 void
 decode_cost(const struct price_catalogue *prices, struct copy_value values[EVENT_COLUMNS], int64_t ts_us)
 {
@@ -48,10 +56,10 @@ decode_cost(const struct price_catalogue *prices, struct copy_value values[EVENT
 	};
 	if (price_request_cost(prices, &request, &cost) != PRICE_PRICED)
 		return;
-	set_number(&values[EVENT_COL_input_cost], cost.input_pico);
-	set_number(&values[EVENT_COL_cache_read_cost], cost.cache_read_pico);
-	set_number(&values[EVENT_COL_cache_write_cost], cost.cache_write_pico);
-	set_number(&values[EVENT_COL_output_cost], cost.output_pico);
-	set_number(&values[EVENT_COL_tool_cost], cost.tool_pico);
+	set_cost(&values[EVENT_COL_input_cost], cost.input_pico);
+	set_cost(&values[EVENT_COL_cache_read_cost], cost.cache_read_pico);
+	set_cost(&values[EVENT_COL_cache_write_cost], cost.cache_write_pico);
+	set_cost(&values[EVENT_COL_output_cost], cost.output_pico);
+	set_cost(&values[EVENT_COL_tool_cost], cost.tool_pico);
 	set_number(&values[EVENT_COL_price_id], cost.price_id);
 }

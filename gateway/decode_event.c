@@ -431,17 +431,22 @@ read_member(struct reading *r, uint8_t *found, size_t i)
 	}
 }
 
-/* The keyed hash of a text as a column's value. */
+/* The keyed hash of a text as a column's value: its bytes, or hex for a column of text. */
 static bool
-set_hash(struct reading *r, int column, const char *text, uint32_t len)
+set_hash(struct reading *r, int column, const char *text, uint32_t len, bool hex)
 {
 	const struct store_facts *facts = r->d->options->facts;
-	const char *hex = keyhash_cached_hex(&r->d->hashes, facts->hash_secret, facts->hash_secret_len, text, len);
-	char	   *copy = hex ? arena_strndup(r->d->arena, hex, KEYHASH_HEX_CHARS) : NULL;
+	const uint8_t *hash = keyhash_cached(&r->d->hashes, facts->hash_secret, facts->hash_secret_len, text, len);
+	uint32_t	size = hex ? KEYHASH_HEX_CHARS : EVENT_KEY_HASH_BYTES;
+	char	   *copy = hash ? arena_alloc(r->d->arena, size) : NULL;
 
 	if (copy == NULL)
 		return no_memory(r);
-	r->values[column] = (struct copy_value) {true, KEYHASH_HEX_CHARS, copy, 0};
+	if (hex)
+		keyhash_hex(hash, copy);
+	else
+		memcpy(copy, hash, size);
+	r->values[column] = (struct copy_value) {true, size, copy, 0};
 	return true;
 }
 
@@ -510,7 +515,7 @@ complete_values(struct reading *r)
 	for (int i = 0; i < SECRET_SOURCES; i++)
 		if (r->secrets[i].len > 0)
 		{
-			if (!set_hash(r, EVENT_COL_api_key_hash, r->secrets[i].text, r->secrets[i].len))
+			if (!set_hash(r, EVENT_COL_api_key_hash, r->secrets[i].text, r->secrets[i].len, false))
 				return false;
 			break;
 		}
@@ -526,7 +531,7 @@ complete_values(struct reading *r)
 			return false;
 	}
 	if (o->hash_user_ids && v[EVENT_COL_user_id].present &&
-		!set_hash(r, EVENT_COL_user_id, v[EVENT_COL_user_id].text, v[EVENT_COL_user_id].len))
+		!set_hash(r, EVENT_COL_user_id, v[EVENT_COL_user_id].text, v[EVENT_COL_user_id].len, true))
 		return false;
 	if (o->drop_client_ip)
 		v[EVENT_COL_client_ip].present = false;

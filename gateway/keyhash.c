@@ -9,10 +9,9 @@
 #include <string.h>
 
 bool
-keyhash_hex(const uint8_t *secret, size_t secret_len,
-			const char *text, size_t len, char out[KEYHASH_HEX_CHARS])
+keyhash(const uint8_t *secret, size_t secret_len,
+		const char *text, size_t len, uint8_t out[EVENT_KEY_HASH_BYTES])
 {
-	static const char hex[] = "0123456789abcdef";
 	unsigned char digest[EVP_MAX_MD_SIZE];
 	unsigned int digest_len = 0;
 
@@ -21,12 +20,20 @@ keyhash_hex(const uint8_t *secret, size_t secret_len,
 			 (const unsigned char *) text, len, digest, &digest_len) == NULL ||
 		digest_len < EVENT_KEY_HASH_BYTES)
 		return false;
+	memcpy(out, digest, EVENT_KEY_HASH_BYTES);
+	return true;
+}
+
+void
+keyhash_hex(const uint8_t hash[EVENT_KEY_HASH_BYTES], char out[KEYHASH_HEX_CHARS])
+{
+	static const char hex[] = "0123456789abcdef";
+
 	for (int i = 0; i < EVENT_KEY_HASH_BYTES; i++)
 	{
-		out[2 * i] = hex[digest[i] >> 4];
-		out[2 * i + 1] = hex[digest[i] & 15];
+		out[2 * i] = hex[hash[i] >> 4];
+		out[2 * i + 1] = hex[hash[i] & 15];
 	}
-	return true;
 }
 
 void
@@ -46,21 +53,21 @@ slot_of(const char *text, uint32_t len)
 	return (hash ^ hash >> 8 ^ hash >> 16) % KEYHASH_CACHE_SLOTS;
 }
 
-const char *
-keyhash_cached_hex(struct keyhash_cache *cache, const uint8_t *secret, size_t secret_len,
-				   const char *text, uint32_t len)
+const uint8_t *
+keyhash_cached(struct keyhash_cache *cache, const uint8_t *secret, size_t secret_len,
+			   const char *text, uint32_t len)
 {
 	unsigned	i = slot_of(text, len);
 	struct keyhash_cached *slot = &cache->slots[i];
 
 	if (cache->texts[i] != NULL && slot->len == len && memcmp(cache->texts[i], text, len) == 0)
-		return slot->hex;
+		return slot->hash;
 	cache->texts[i] = NULL;
-	if (!keyhash_hex(secret, secret_len, text, len, slot->hex))
+	if (!keyhash(secret, secret_len, text, len, slot->hash))
 		return NULL;
 	cache->texts[i] = text;
 	slot->len = len;
-	return slot->hex;
+	return slot->hash;
 }
 
 size_t

@@ -1,6 +1,6 @@
 /*
- * Keyed hashes of API keys: lower-case hex of the first EVENT_KEY_HASH_BYTES
- * bytes of HMAC-SHA-256(installation secret, text). Pure; any thread.
+ * Keyed hashes of API keys: the first EVENT_KEY_HASH_BYTES bytes of
+ * HMAC-SHA-256(installation secret, text). Pure; any thread.
  */
 #ifndef GATEWAY_KEYHASH_H
 #define GATEWAY_KEYHASH_H
@@ -13,11 +13,14 @@
 
 #define KEYHASH_HEX_CHARS (2 * EVENT_KEY_HASH_BYTES)
 
-/* out gets KEYHASH_HEX_CHARS characters, not terminated. False when OpenSSL
- * fails (memory). */
-bool		keyhash_hex(const uint8_t *secret, size_t secret_len,
-						const char *text, size_t len, char out[KEYHASH_HEX_CHARS])
+/* False when OpenSSL fails (memory). */
+bool		keyhash(const uint8_t *secret, size_t secret_len,
+					const char *text, size_t len, uint8_t out[EVENT_KEY_HASH_BYTES])
 	__attribute__((warn_unused_result));
+
+/* Lower-case hex, not terminated. */
+void		keyhash_hex(const uint8_t hash[EVENT_KEY_HASH_BYTES], char out[KEYHASH_HEX_CHARS]);
+
 /*
  * Remembers hashes, for one secret: few keys make many events, and a hash costs
  * more than all else about an event. Texts must stay where they are.
@@ -27,7 +30,7 @@ bool		keyhash_hex(const uint8_t *secret, size_t secret_len,
 struct keyhash_cached
 {
 	uint32_t	len;
-	char		hex[KEYHASH_HEX_CHARS];
+	uint8_t		hash[EVENT_KEY_HASH_BYTES];
 };
 
 struct keyhash_cache
@@ -37,9 +40,9 @@ struct keyhash_cache
 };
 
 void		keyhash_cache_init(struct keyhash_cache *cache);
-/* KEYHASH_HEX_CHARS characters, until the next call; NULL when OpenSSL fails. */
-const char *keyhash_cached_hex(struct keyhash_cache *cache, const uint8_t *secret, size_t secret_len,
-							   const char *text, uint32_t len);
+/* EVENT_KEY_HASH_BYTES bytes, until the next call; NULL when OpenSSL fails. */
+const uint8_t *keyhash_cached(struct keyhash_cache *cache, const uint8_t *secret, size_t secret_len,
+							  const char *text, uint32_t len);
 
 /* Cuts the scheme word and the blanks after it ("Bearer ") from an
  * Authorization header; returns how many bytes to skip. */

@@ -9,7 +9,9 @@ COMMENT ON DOMAIN ccproxy.price_id IS
 
 -- The physical row: lean, fixed order (extension/event_fields.h), wide columns
 -- first so that nothing is lost to alignment. Money is picodollars (1e-12 USD),
--- time is microseconds; ccproxy.requests shows both in friendly units.
+-- time is microseconds; ccproxy.requests shows both in friendly units. Of a
+-- priced row (price_id) a part of the cost that is 0 is NULL: most rows have
+-- three such.
 CREATE TYPE ccproxy.request_metric AS (
     ts                    timestamptz,
     response_time_us      bigint,
@@ -40,7 +42,7 @@ CREATE TYPE ccproxy.request_metric AS (
     provider              text,
     user_agent            text,
     client_ip             inet,
-    api_key_hash          text,
+    api_key_hash          bytea,
     model                 text,
     model_version         text,
     service_tier          text,
@@ -49,7 +51,7 @@ CREATE TYPE ccproxy.request_metric AS (
     metadata              jsonb
 );
 COMMENT ON TYPE ccproxy.request_metric IS
-'One LLM request as stored in ccproxy.request_log: costs in picodollars (1e-12 USD), durations in microseconds, NULL for what is unknown.';
+'One LLM request as stored in ccproxy.request_log: costs in picodollars (1e-12 USD), durations in microseconds, NULL for what is unknown and for parts of a known cost that are 0.';
 
 -- One event on its way in: the row it brings, which part of a request it is and
 -- when that part happened.

@@ -59,7 +59,7 @@ CREATE TYPE ccproxy.request_cost_pico AS (
     price_id         ccproxy.price_id
 );
 COMMENT ON TYPE ccproxy.request_cost_pico IS
-'What a request costs, as ccproxy.request_log stores it: picodollars (1e-12 USD).';
+'What a request costs, as ccproxy.request_log stores it: picodollars (1e-12 USD), NULL for parts that are 0.';
 
 CREATE FUNCTION ccproxy.cost_pico(
     model                 text,
@@ -78,4 +78,4 @@ CREATE FUNCTION ccproxy.cost_pico(
 AS 'MODULE_PATHNAME', 'ccproxy_cost_pico'
 LANGUAGE C STABLE PARALLEL SAFE COST 2;
 COMMENT ON FUNCTION ccproxy.cost_pico(text, text, text, text, timestamptz, bigint, bigint, bigint, bigint, bigint, bigint, jsonb) IS
-'Cost of a stored request in picodollars; the served model_version is looked up before model. NULL counts are 0, but a request with neither input_tokens nor output_tokens has no usage and no cost. metadata may say how many web searches the server made: {"server_tool_use": {"web_search_requests": 2}} as Anthropic does, or {"web_searches": 2}; anything but a whole number from 0 to 1000000 there says nothing. All NULL, never an error, when it cannot be priced.';
+'Cost of a stored request in picodollars; the served model_version is looked up before model. NULL counts are 0, but a request with neither input_tokens nor output_tokens has no usage and no cost. metadata may say how many web searches the server made: {"server_tool_use": {"web_search_requests": 2}} as Anthropic does, or {"web_searches": 2}; anything but a whole number from 0 to 1000000 there says nothing. Parts that are 0 are NULL; all NULL, price_id too, never an error, when it cannot be priced.';

@@ -18,7 +18,7 @@ BEGIN
            r.provider,
            r.user_agent,
            r.client_ip,
-           r.api_key_hash,
+           encode(r.api_key_hash, 'hex') AS api_key_hash,
            r.model,
            r.model_version,
            r.streaming,
@@ -37,11 +37,12 @@ BEGIN
                 THEN coalesce(r.input_tokens, 0) + coalesce(r.cache_read_tokens, 0)
                      + coalesce(r.cache_write_tokens, 0) + coalesce(r.cache_write_1h_tokens, 0)
                      + coalesce(r.output_tokens, 0) END AS total_tokens,
-           ccproxy.usd(r.input_cost) AS input_cost,
-           ccproxy.usd(r.cache_read_cost) AS cache_read_cost,
-           ccproxy.usd(r.cache_write_cost) AS cache_write_cost,
-           ccproxy.usd(r.output_cost) AS output_cost,
-           ccproxy.usd(r.tool_cost) AS tool_cost,
+           -- parts of a priced row's cost that are 0 are stored as NULL
+           ccproxy.usd(coalesce(r.input_cost, 0 * r.price_id)) AS input_cost,
+           ccproxy.usd(coalesce(r.cache_read_cost, 0 * r.price_id)) AS cache_read_cost,
+           ccproxy.usd(coalesce(r.cache_write_cost, 0 * r.price_id)) AS cache_write_cost,
+           ccproxy.usd(coalesce(r.output_cost, 0 * r.price_id)) AS output_cost,
+           ccproxy.usd(coalesce(r.tool_cost, 0 * r.price_id)) AS tool_cost,
            CASE WHEN r.price_id IS NOT NULL
                 THEN ccproxy.usd(coalesce(r.input_cost, 0) + coalesce(r.cache_read_cost, 0)
                      + coalesce(r.cache_write_cost, 0) + coalesce(r.output_cost, 0)

@@ -55,7 +55,7 @@ AS $$
         ('service', 5, 'error_type',    'ccproxy._error_label(r.error_type, r.error_message, r.status_code)'),
         ('user',    1, 'user_id',       'coalesce(r.user_id, '''')'),
         ('user',    2, 'team_id',       'coalesce(r.team_id, '''')'),
-        ('user',    3, 'api_key_hash',  'coalesce(r.api_key_hash, '''')'),
+        ('user',    3, 'api_key_hash',  'coalesce(encode(r.api_key_hash, ''hex''), '''')'),
         ('user',    4, 'model',         'coalesce(r.model, '''')'),
         ('user',    5, 'endpoint_type', 'coalesce(r.endpoint_type, '''')')) AS l(cube, nth, name, raw)
      WHERE l.cube = _labels.cube

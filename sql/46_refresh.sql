@@ -185,7 +185,8 @@ BEGIN
                  WHERE e.priced > 0
                 UNION ALL
                 SELECT r.model, r.user_id, ccproxy.usd(sum(CASE WHEN r.price_id IS NULL THEN r.reported_cost
-                           ELSE r.input_cost + r.cache_read_cost + r.cache_write_cost + r.output_cost + r.tool_cost END)::bigint)
+                           ELSE coalesce(r.input_cost, 0) + coalesce(r.cache_read_cost, 0) + coalesce(r.cache_write_cost, 0)
+                                + coalesce(r.output_cost, 0) + coalesce(r.tool_cost, 0) END)::bigint)
                   FROM ccproxy.request_log r
                  WHERE (r.price_id IS NOT NULL OR %2$s AND r.reported_cost IS NOT NULL) AND %1$s GROUP BY 1, 2) AS c
          GROUP BY 2

@@ -46,7 +46,7 @@ AS $$
                (array_agg(provider ORDER BY kind DESC, part_ts DESC, provider COLLATE "C" DESC) FILTER (WHERE provider IS NOT NULL))[1] AS provider,
                (array_agg(user_agent ORDER BY kind DESC, part_ts DESC, user_agent COLLATE "C" DESC) FILTER (WHERE user_agent IS NOT NULL))[1] AS user_agent,
                (array_agg(client_ip ORDER BY kind DESC, part_ts DESC, client_ip DESC) FILTER (WHERE client_ip IS NOT NULL))[1] AS client_ip,
-               (array_agg(api_key_hash ORDER BY kind DESC, part_ts DESC, api_key_hash COLLATE "C" DESC) FILTER (WHERE api_key_hash IS NOT NULL))[1] AS api_key_hash,
+               (array_agg(api_key_hash ORDER BY kind DESC, part_ts DESC, api_key_hash DESC) FILTER (WHERE api_key_hash IS NOT NULL))[1] AS api_key_hash,
                (array_agg(model ORDER BY kind DESC, part_ts DESC, model COLLATE "C" DESC) FILTER (WHERE model IS NOT NULL))[1] AS model,
                (array_agg(model_version ORDER BY kind DESC, part_ts DESC, model_version COLLATE "C" DESC) FILTER (WHERE model_version IS NOT NULL))[1] AS model_version,
                (array_agg(service_tier ORDER BY kind DESC, part_ts DESC, service_tier COLLATE "C" DESC) FILTER (WHERE service_tier IS NOT NULL))[1] AS service_tier,

@@ -17,7 +17,7 @@ AS $$
                                    'CASE WHEN ccproxy._error_label(r.error_type, r.error_message, r.status_code) <> '''' THEN ''failed'' WHEN r.status_code IS NULL THEN ''in_flight'' ELSE ''successful'' END'),
            ('user',         true,  NULL,                   'k.user_id',       'coalesce(r.user_id, '''')'),
            ('team',         true,  NULL,                   'k.team_id',       'coalesce(r.team_id, '''')'),
-           ('api_key',      true,  NULL,                   'k.api_key_hash',  'coalesce(r.api_key_hash, '''')'),
+           ('api_key',      true,  NULL,                   'k.api_key_hash',  'coalesce(encode(r.api_key_hash, ''hex''), '''')'),
            ('session',      true,  NULL,                   NULL,              'coalesce(r.session_id, '''')'),
            ('provider',     true,  NULL,                   NULL,              'coalesce(r.provider, '''')'),
            ('service_tier', true,  NULL,                   NULL,              'coalesce(r.service_tier, '''')'),

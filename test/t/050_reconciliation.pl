@@ -39,7 +39,7 @@ RETURNS TABLE (group_key text, group_key2 text, total bigint, successful bigint,
 LANGUAGE plpgsql AS $$
 DECLARE
     exprs jsonb := '{"model": "model", "endpoint": "endpoint_type", "method": "method", "status": "status_code::text", "error_type": "nullif(error, '''')",
-        "user": "user_id", "team": "team_id", "api_key": "api_key_hash", "session": "session_id", "provider": "provider", "service_tier": "service_tier"}';
+        "user": "user_id", "team": "team_id", "api_key": "encode(api_key_hash, ''hex'')", "session": "session_id", "provider": "provider", "service_tier": "service_tier"}';
     g text[] := string_to_array(coalesce(group_by, ''), ',');
     k1 text; k2 text; f record; w text := 'true';
 BEGIN
