@@ -58,9 +58,9 @@ CREATE PROCEDURE ccproxy.reprice(
     INOUT changed bigint DEFAULT 0
 ) LANGUAGE plpgsql AS $$
 DECLARE
-    b record;
-    after_ts timestamptz;
-    after_id text;
+    b pg_catalog.record;
+    after_ts pg_catalog.timestamptz;
+    after_id pg_catalog.text;
 BEGIN
     IF batch_rows IS NULL OR batch_rows OPERATOR(pg_catalog.<) 1 OR batch_rows OPERATOR(pg_catalog.>) 1000000 THEN
         RAISE EXCEPTION 'batch_rows must be from 1 to 1000000, got %', batch_rows USING ERRCODE = 'invalid_parameter_value';

@@ -56,6 +56,11 @@ AS $$
 DECLARE
     state ccproxy.rollup_state;
 BEGIN
+    -- It drops with the owner's rights what a gateway names.
+    IF NOT EXISTS (SELECT FROM ccproxy._expired_partitions() AS e
+                    WHERE e.partition = _drop_partition.partition AND e.upper_bound = _drop_partition.upper_bound) THEN
+        RETURN false;
+    END IF;
     -- refresh() goes first in this order too
     PERFORM pg_advisory_xact_lock('pg_class'::regclass::oid::integer, hashtext('ccproxy.refresh'));
     -- The parent first, as queries do; a queue behind us lasts 100 ms at most.
@@ -75,16 +80,28 @@ EXCEPTION WHEN lock_not_available THEN
 END
 $$;
 
+-- The partitions and their bounds. In other styles than ISO these are written
+-- with abbreviations of zones, which read back otherwise.
+CREATE FUNCTION ccproxy._partitions() RETURNS TABLE (partition regclass, lower_bound timestamptz, upper_bound timestamptz)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+SET datestyle = 'ISO'
+AS $$
+    SELECT p.oid::regclass, b.bounds[1]::timestamptz, b.bounds[2]::timestamptz
+      FROM (SELECT c.oid, pg_get_expr(c.relpartbound, c.oid) AS bound
+              FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+             WHERE i.inhparent = to_regclass('ccproxy.request_log')) AS p
+     CROSS JOIN LATERAL regexp_match(p.bound, 'FROM \(''([^'']+)''\) TO \(''([^'']+)''\)') AS b(bounds)
+$$;
+
 -- The expired partitions, oldest first, at most three: a clock that jumps or a
 -- retention mistyped must not empty the table.
 CREATE FUNCTION ccproxy._expired_partitions() RETURNS TABLE (partition regclass, upper_bound timestamptz)
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT p.oid::regclass, p.upper_bound
-      FROM (SELECT c.oid, (regexp_match(pg_get_expr(c.relpartbound, c.oid), 'TO \(''([^'']+)''\)'))[1]::timestamptz AS upper_bound
-              FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-             WHERE i.inhparent = 'ccproxy.request_log'::regclass) AS p, ccproxy.configuration k
+    SELECT p.partition, p.upper_bound
+      FROM ccproxy._partitions() AS p, ccproxy.configuration k
      WHERE p.upper_bound <= now() - k.retention
      ORDER BY p.upper_bound
      LIMIT 3
@@ -204,9 +221,9 @@ CREATE PROCEDURE ccproxy.maintain()
 LANGUAGE plpgsql
 AS $$
 DECLARE
-    deadline CONSTANT timestamptz := pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => 4);
-    job      text;
-    victim   record;
+    deadline CONSTANT pg_catalog.timestamptz := pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => 4);
+    job      pg_catalog.text;
+    victim   pg_catalog.record;
     dropped  boolean;
     attempt  integer;
 BEGIN
@@ -250,12 +267,8 @@ SET client_min_messages = warning
 AS $$
 BEGIN
     CREATE OR REPLACE VIEW ccproxy.health AS
-    SELECT (SELECT count(*) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-             WHERE i.inhparent = to_regclass('ccproxy.request_log')
-               AND (regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \(''([^'']+)''\)'))[1]::timestamptz > now()) AS partitions_ahead,
-           (SELECT min((regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \(''([^'']+)''\)'))[1]::timestamptz)
-              FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-             WHERE i.inhparent = to_regclass('ccproxy.request_log')) AS oldest_partition,
+    SELECT (SELECT count(*) FROM ccproxy._partitions() AS p WHERE p.lower_bound > now()) AS partitions_ahead,
+           (SELECT min(p.lower_bound) FROM ccproxy._partitions() AS p) AS oldest_partition,
            (SELECT count(DISTINCT d.minute) FROM ccproxy.dirty_minute d WHERE d.xid >= (SELECT ccproxy._marks_from())) AS dirty_minutes,
            s.refreshed_at,
            CASE WHEN EXISTS (SELECT FROM ccproxy.dirty_minute d WHERE d.xid >= (SELECT ccproxy._marks_from()))
