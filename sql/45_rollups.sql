@@ -9,7 +9,7 @@
 --   service cube  endpoint_type, method, model, status_code, error_type
 --                 minute -> quarter hour -> day
 --   user cube     user_id, team_id, api_key_hash, model, endpoint_type
---                 hour -> day
+--                 hour -> day; minutes as long as their hour is open
 --
 -- A bucket that still fills is not materialised: up to a watermark per grain
 -- (rollup_state) buckets are closed, and from there on they are tiled from the
@@ -134,13 +134,13 @@ BEGIN
     COMMENT ON TABLE ccproxy.rollup_service IS
     'The service cube: grain m(inute), q(uarter hour) or d(ay), UTC; one row holds all cells of a bucket, keyed by ccproxy.service_key. No row: no requests.';
     CREATE TABLE IF NOT EXISTS ccproxy.rollup_user (
-        grain  "char" NOT NULL CHECK (grain IN ('h', 'd')),
+        grain  "char" NOT NULL CHECK (grain IN ('m', 'h', 'd')),
         bucket timestamptz NOT NULL,
         cells  ccproxy.cells NOT NULL,
         PRIMARY KEY (grain, bucket)
     );
     COMMENT ON TABLE ccproxy.rollup_user IS
-    'The user cube: grain h(our) or d(ay), UTC; one row holds all cells of a bucket, keyed by ccproxy.user_key. No row: no requests.';
+    'The user cube: grain h(our) or d(ay), m(inute) in hours that are not closed, UTC; one row holds all cells of a bucket, keyed by ccproxy.user_key. No row: no requests.';
 
     CREATE TABLE IF NOT EXISTS ccproxy.counter_total (
         family          text NOT NULL CHECK (family IN ('requests', 'response_time', 'tokens', 'cost', 'errors')),
@@ -188,12 +188,24 @@ BEGIN
         RAISE EXCEPTION 'from_ts and to_ts must be finite and in order, got % and %', from_ts, to_ts
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    -- the minutes that hold rows now, and those that held some at the last refresh
+    -- The minutes that hold rows now, and those that held some at the last
+    -- refresh: where minutes have expired, one of each coarser bucket will do.
     INSERT INTO ccproxy.dirty_minute (minute)
-    SELECT m FROM (SELECT DISTINCT ccproxy._bucket('m', l.ts) AS m FROM ccproxy.request_log l WHERE l.ts >= from_ts AND l.ts < to_ts
-                   UNION
-                   SELECT r.bucket FROM ccproxy.rollup_service r
-                    WHERE r.grain = 'm' AND r.bucket >= ccproxy._bucket('m', from_ts) AND r.bucket < to_ts) AS x;
+    SELECT DISTINCT x.m
+      FROM ccproxy.rollup_state s
+     CROSS JOIN LATERAL (
+           SELECT ccproxy._bucket('m', l.ts) AS m FROM ccproxy.request_log l WHERE l.ts >= from_ts AND l.ts < to_ts
+           UNION ALL
+           SELECT greatest(r.bucket, ccproxy._bucket('m', from_ts)) FROM ccproxy.rollup_service r
+            WHERE (r.grain = 'm'
+                   OR r.grain = 'q' AND r.bucket < s.minutes_from
+                   OR r.grain = 'd' AND r.bucket < s.quarters_from)
+              AND r.bucket >= ccproxy._bucket(r.grain, from_ts) AND r.bucket < to_ts
+           UNION ALL
+           SELECT greatest(r.bucket, ccproxy._bucket('m', from_ts)) FROM ccproxy.rollup_user r
+            WHERE r.grain = 'h' AND r.bucket < s.minutes_from
+              AND r.bucket >= ccproxy._bucket('h', from_ts) AND r.bucket < to_ts) AS x
+     WHERE x.m >= s.raw_from;
     GET DIAGNOSTICS marked = ROW_COUNT;
     RETURN marked;
 END

@@ -44,9 +44,12 @@ END
 $$;
 
 -- "column lies in one of these spans", with literal bounds; false for none.
+-- Other styles than ISO write zones by abbreviations, which read back otherwise
+-- (IST is India's to one, Israel's to the other).
 CREATE FUNCTION ccproxy._spans_sql(column_name text, spans tstzmultirange) RETURNS text
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
+SET datestyle = 'ISO'
 AS $$
     SELECT coalesce('(' || string_agg(format('(%1$s >= %2$L::timestamptz AND %1$s < %3$L::timestamptz)',
                                              column_name, lower(s), upper(s)), ' OR ') || ')', 'false')
@@ -117,82 +120,58 @@ BEGIN
 END
 $$;
 
--- What the service cube's counters change by when these cells become those and
--- these spans of raw rows are added: families, labels and units as in
--- prometheus_samples(). Requests in flight do not count yet.
-CREATE FUNCTION ccproxy._service_deltas(before ccproxy.cells, after ccproxy.cells, raw tstzmultirange)
+-- What the service cube's counters change by when the one cells become the
+-- other: families, labels and units as in prometheus_samples(). Requests in
+-- flight do not count yet.
+CREATE FUNCTION ccproxy._service_deltas(before ccproxy.cells, after ccproxy.cells)
 RETURNS TABLE (family text, label_values text[], n numeric, total numeric, buckets numeric[])
-LANGUAGE plpgsql STABLE
+LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-BEGIN
-    RETURN QUERY EXECUTE format($query$
-        WITH labelled AS (
-            SELECT k.method, k.endpoint_type, k.status_code, k.model, k.error_type, s.sign, u.m
-              FROM (VALUES (1, $1), (-1, $2)) AS s(sign, cells)
-             CROSS JOIN LATERAL ccproxy.unpack(s.cells) AS u
-              JOIN ccproxy.service_key k ON k.id = u.key
-            UNION ALL
-            SELECT coalesce(r.method, ''), coalesce(r.endpoint_type, ''), coalesce(r.status_code, 0)::integer, coalesce(r.model, ''),
-                   ccproxy._error_label(r.error_type, r.error_message, r.status_code), 1, %s
-              FROM ccproxy.request_log r WHERE %s
-             GROUP BY 1, 2, 3, 4, 5
-        ), cell AS MATERIALIZED (
-            SELECT coalesce(nullif(l.method, ''), 'unknown') AS method, coalesce(nullif(l.endpoint_type, ''), 'unknown') AS endpoint_type,
-                   coalesce(nullif(l.status_code, 0)::text, 'unknown') AS status_code, coalesce(nullif(l.model, ''), 'unknown') AS model,
-                   l.error_type AS error, l.sign, e.*
-              FROM labelled l CROSS JOIN LATERAL ccproxy.expand(l.m) AS e
-             WHERE NOT (l.status_code = 0 AND l.error_type = '')
-        )
-        SELECT 'requests', ARRAY[method, endpoint_type, status_code, model], sum(sign * requests), 0::numeric, NULL::numeric[]
-          FROM cell GROUP BY 2
-        UNION ALL
-        SELECT 'response_time', ARRAY[c.method, c.endpoint_type, c.model], sum(c.n), sum(c.total), array_agg(c.bucket ORDER BY c.i)
-          FROM (SELECT method, endpoint_type, model, b.i, sum(sign * b.n) AS bucket,
-                       sum(sign * n_response_time) FILTER (WHERE b.i = 1) AS n,
-                       sum(sign * sum_response_time_us) FILTER (WHERE b.i = 1) * 0.000001 AS total
-                  FROM cell CROSS JOIN LATERAL unnest(response_time_buckets) WITH ORDINALITY AS b(n, i)
-                 WHERE n_response_time > 0
-                 GROUP BY 1, 2, 3, 4) AS c
-         GROUP BY 2
-        UNION ALL
-        SELECT 'tokens', ARRAY[model, t.token_type], sum(sign * t.tokens), 0, NULL
-          FROM cell CROSS JOIN LATERAL (VALUES ('input', input_tokens), ('cache_read', cache_read_tokens), ('cache_write', cache_write_tokens),
-                                               ('cache_write_1h', cache_write_1h_tokens), ('output', output_tokens)) AS t(token_type, tokens)
-         WHERE t.tokens <> 0 GROUP BY 2
-        UNION ALL
-        SELECT 'errors', ARRAY[error, endpoint_type], sum(sign * failed), 0, NULL FROM cell WHERE error <> '' GROUP BY 2
-        $query$, ccproxy._measures_sql('service', 'false'), -- costs are the user cube's
-        ccproxy._spans_sql('r.ts', raw))
-    USING after, before;
-END
+    WITH cell AS MATERIALIZED (
+        SELECT coalesce(nullif(k.method, ''), 'unknown') AS method, coalesce(nullif(k.endpoint_type, ''), 'unknown') AS endpoint_type,
+               coalesce(nullif(k.status_code, 0)::text, 'unknown') AS status_code, coalesce(nullif(k.model, ''), 'unknown') AS model,
+               k.error_type AS error, s.sign, e.*
+          FROM (VALUES (1, after), (-1, before)) AS s(sign, cells)
+         CROSS JOIN LATERAL ccproxy.unpack(s.cells) AS u
+          JOIN ccproxy.service_key k ON k.id = u.key
+         CROSS JOIN LATERAL ccproxy.expand(u.m) AS e
+         WHERE NOT (k.status_code = 0 AND k.error_type = '')
+    )
+    SELECT 'requests', ARRAY[method, endpoint_type, status_code, model], sum(sign * requests), 0::numeric, NULL::numeric[]
+      FROM cell GROUP BY 2
+    UNION ALL
+    SELECT 'response_time', ARRAY[c.method, c.endpoint_type, c.model], sum(c.n), sum(c.total), array_agg(c.bucket ORDER BY c.i)
+      FROM (SELECT method, endpoint_type, model, b.i, sum(sign * b.n) AS bucket,
+                   sum(sign * n_response_time) FILTER (WHERE b.i = 1) AS n,
+                   sum(sign * sum_response_time_us) FILTER (WHERE b.i = 1) * 0.000001 AS total
+              FROM cell CROSS JOIN LATERAL unnest(response_time_buckets) WITH ORDINALITY AS b(n, i)
+             WHERE n_response_time > 0
+             GROUP BY 1, 2, 3, 4) AS c
+     GROUP BY 2
+    UNION ALL
+    SELECT 'tokens', ARRAY[model, t.token_type], sum(sign * t.tokens), 0, NULL
+      FROM cell CROSS JOIN LATERAL (VALUES ('input', input_tokens), ('cache_read', cache_read_tokens), ('cache_write', cache_write_tokens),
+                                           ('cache_write_1h', cache_write_1h_tokens), ('output', output_tokens)) AS t(token_type, tokens)
+     WHERE t.tokens <> 0 GROUP BY 2
+    UNION ALL
+    SELECT 'errors', ARRAY[error, endpoint_type], sum(sign * failed), 0, NULL FROM cell WHERE error <> '' GROUP BY 2
 $$;
 
 -- The same for the user cube's counter, cost.
-CREATE FUNCTION ccproxy._user_deltas(before ccproxy.cells, after ccproxy.cells, raw tstzmultirange)
+CREATE FUNCTION ccproxy._user_deltas(before ccproxy.cells, after ccproxy.cells)
 RETURNS TABLE (family text, label_values text[], n numeric, total numeric, buckets numeric[])
-LANGUAGE plpgsql STABLE
+LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-BEGIN
-    RETURN QUERY EXECUTE format($query$
-        SELECT 'cost', ARRAY[coalesce(nullif(c.model, ''), 'unknown'), coalesce(nullif(c.user_id, ''), 'anonymous')], sum(c.cost), 0::numeric, NULL::numeric[]
-          FROM (SELECT k.model, k.user_id, s.sign * e.total_cost AS cost
-                  FROM (VALUES (1, $1), (-1, $2)) AS s(sign, cells)
-                 CROSS JOIN LATERAL ccproxy.unpack(s.cells) AS u
-                  JOIN ccproxy.user_key k ON k.id = u.key
-                 CROSS JOIN LATERAL ccproxy.expand(u.m, false) AS e
-                 WHERE e.priced > 0
-                UNION ALL
-                SELECT r.model, r.user_id, ccproxy.usd(sum(CASE WHEN r.price_id IS NULL THEN r.reported_cost
-                           ELSE coalesce(r.input_cost, 0) + coalesce(r.cache_read_cost, 0) + coalesce(r.cache_write_cost, 0)
-                                + coalesce(r.output_cost, 0) + coalesce(r.tool_cost, 0) END)::bigint)
-                  FROM ccproxy.request_log r
-                 WHERE (r.price_id IS NOT NULL OR %2$s AND r.reported_cost IS NOT NULL) AND %1$s GROUP BY 1, 2) AS c
-         GROUP BY 2
-        $query$, ccproxy._spans_sql('r.ts', raw), ccproxy._reported_counts()::text)
-    USING after, before;
-END
+    SELECT 'cost', ARRAY[coalesce(nullif(k.model, ''), 'unknown'), coalesce(nullif(k.user_id, ''), 'anonymous')],
+           sum(s.sign * e.total_cost), 0::numeric, NULL::numeric[]
+      FROM (VALUES (1, after), (-1, before)) AS s(sign, cells)
+     CROSS JOIN LATERAL ccproxy.unpack(s.cells) AS u
+      JOIN ccproxy.user_key k ON k.id = u.key
+     CROSS JOIN LATERAL ccproxy.expand(u.m, false) AS e
+     WHERE e.priced > 0
+     GROUP BY 2
 $$;
 
 -- Moves counter_total by what changed between two states of the same buckets.
@@ -206,9 +185,9 @@ BEGIN
     END IF;
     INSERT INTO ccproxy.counter_total AS c (family, label_values, "true", exposed, true_sum, exposed_sum, true_buckets, exposed_buckets)
     SELECT d.family, d.label_values, d.n, greatest(d.n, 0), d.total, greatest(d.total, 0), d.buckets, d.buckets
-      FROM (SELECT * FROM ccproxy._service_deltas(before, after, '{}') WHERE cube = 'service'
+      FROM (SELECT * FROM ccproxy._service_deltas(before, after) WHERE cube = 'service'
             UNION ALL
-            SELECT * FROM ccproxy._user_deltas(before, after, '{}') WHERE cube = 'user') AS d
+            SELECT * FROM ccproxy._user_deltas(before, after) WHERE cube = 'user') AS d
      WHERE d.n <> 0 OR d.total <> 0 OR 0 <> ANY (d.buckets)
      ORDER BY d.family, d.label_values
     ON CONFLICT (family, label_values) DO UPDATE
@@ -291,6 +270,10 @@ BEGIN
         before := ccproxy._merged('user', 'h', closing);
         PERFORM ccproxy._rebuild('user', 'h', 'r', closing);
         PERFORM ccproxy._count('user', before, ccproxy._merged('user', 'h', closing));
+        closing := spans * ccproxy._span(state.user_hours_closed, 'infinity');
+        before := ccproxy._merged('user', 'm', closing);
+        PERFORM ccproxy._rebuild('user', 'm', 'r', closing);
+        PERFORM ccproxy._count('user', before, ccproxy._merged('user', 'm', closing));
         closing := ccproxy._widen(spans, 'd') * ccproxy._span('-infinity', state.user_days_closed);
         PERFORM ccproxy._rebuild('user', 'd', 'h', closing * ccproxy._span(state.hours_from, 'infinity'));
         closing := closing * ccproxy._span(state.raw_from, state.hours_from);
@@ -303,7 +286,7 @@ BEGIN
     SELECT least(min(d.minute), now() - grace) INTO until FROM ccproxy.dirty_minute d WHERE d.xid >= horizon;
     state.quarters_closed := ccproxy._close('service', 'q', 'm', state.quarters_closed, until, 96);
     state.days_closed := ccproxy._close('service', 'd', 'q', state.days_closed, state.quarters_closed, 8);
-    state.user_hours_closed := ccproxy._close('user', 'h', 'r', state.user_hours_closed, until, 2);
+    state.user_hours_closed := ccproxy._close('user', 'h', 'm', state.user_hours_closed, until, 24);
     state.user_days_closed := ccproxy._close('user', 'd', 'h', state.user_days_closed, state.user_hours_closed, 8);
 
     UPDATE ccproxy.rollup_state s
@@ -337,8 +320,8 @@ BEGIN
         RETURN closed;
     END IF;
     PERFORM ccproxy._rebuild(cube, target, source, ccproxy._span(closed, upto));
-    IF cube = 'user' AND target = 'h' THEN
-        PERFORM ccproxy._count(cube, NULL, ccproxy._merged(cube, target, ccproxy._span(closed, upto)));
+    IF cube = 'user' AND source = 'm' THEN
+        DELETE FROM ccproxy.rollup_user r WHERE r.grain = 'm' AND r.bucket >= closed AND r.bucket < upto;
     END IF;
     RETURN upto;
 END

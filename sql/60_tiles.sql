@@ -1,44 +1,57 @@
 -- Which buckets answer a question: the coarsest clean ones that tile its range,
 -- raw rows for what is dirty and for ragged edges.
 
--- The zone's hours begin with UTC's hours (its offset is whole hours) all
--- through this range; minutes of zones' offsets are multiples of 15.
-CREATE FUNCTION ccproxy._whole_hours(time_zone text, from_ts timestamptz, to_ts timestamptz) RETURNS boolean
+-- The coarsest grain whose buckets lie in one hour of the zone each, all through
+-- this range: h for offsets of whole hours, q for the quarters of Nepal or
+-- Chatham, m or r(aw) for what only a POSIX string says. Clocks change at
+-- quarters of an hour, except where such a string gives rules of its own. Looked
+-- at is the time that requests can be of: before, zones had odd local times.
+CREATE FUNCTION ccproxy._zone_grain(time_zone text, from_ts timestamptz, to_ts timestamptz) RETURNS "char"
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT bool_and(extract(minute FROM t AT TIME ZONE time_zone) = extract(minute FROM t AT TIME ZONE 'UTC'))
-      FROM (SELECT generate_series(from_ts, to_ts, interval '7 days') AS t UNION ALL SELECT to_ts) AS x
+    SELECT CASE WHEN time_zone LIKE '%,%' THEN 'r'
+                WHEN bool_and(x.seconds % 3600 = 0) THEN 'h'
+                WHEN bool_and(x.seconds % 900 = 0) THEN 'q'
+                WHEN bool_and(x.seconds % 60 = 0) THEN 'm'
+                ELSE 'r' END::"char"
+      FROM (SELECT extract(epoch FROM (t AT TIME ZONE time_zone) - (t AT TIME ZONE 'UTC'))::integer AS seconds
+              FROM (SELECT least(greatest(from_ts, timestamptz '2000-01-01 00:00:00+00'), now() + interval '1 year') AS first,
+                           least(greatest(to_ts, timestamptz '2000-01-01 00:00:00+00'), now() + interval '1 year') AS last) AS r
+             CROSS JOIN LATERAL (SELECT generate_series(r.first, r.last, interval '7 days') AS t UNION ALL SELECT r.last) AS s) AS x
 $$;
 
 -- Where raw rows have expired, a range can only be answered in whole buckets of
--- the finest grain that survives there: it snaps outward.
-CREATE FUNCTION ccproxy._snap(cube text, from_ts timestamptz, to_ts timestamptz, OUT snapped_from timestamptz, OUT snapped_to timestamptz)
+-- the finest grain that survives there: it snaps outward. What no grain up to
+-- coarsest has any more is left out.
+CREATE FUNCTION ccproxy._snap(cube text, from_ts timestamptz, to_ts timestamptz, coarsest "char",
+                              OUT snapped_from timestamptz, OUT snapped_to timestamptz)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     state ccproxy.rollup_state;
+    known timestamptz;
     grain "char";
 BEGIN
     SELECT * INTO STRICT state FROM ccproxy.rollup_state;
-    snapped_from := from_ts;
-    snapped_to := to_ts;
-    IF cube = 'raw' THEN
-        snapped_from := greatest(from_ts, state.raw_from);
-        snapped_to := greatest(to_ts, snapped_from);
-        RETURN;
+    known := CASE WHEN cube = 'raw' THEN state.raw_from
+                  WHEN coarsest = 'd' THEN '-infinity'
+                  WHEN coarsest = 'h' THEN least(state.raw_from, state.hours_from)
+                  WHEN coarsest = 'q' THEN least(state.raw_from, state.quarters_from, state.minutes_from)
+                  ELSE least(state.raw_from, state.minutes_from) END;
+    snapped_from := greatest(from_ts, known);
+    snapped_to := greatest(to_ts, known);
+    IF snapped_from < state.raw_from THEN
+        grain := CASE WHEN cube = 'user' THEN CASE WHEN snapped_from >= state.hours_from THEN 'h' ELSE 'd' END
+                      WHEN snapped_from >= state.minutes_from THEN 'm' WHEN snapped_from >= state.quarters_from THEN 'q' ELSE 'd' END;
+        snapped_from := ccproxy._bucket(grain, snapped_from);
     END IF;
-    IF from_ts < state.raw_from THEN
-        grain := CASE WHEN cube = 'user' THEN CASE WHEN from_ts >= state.hours_from THEN 'h' ELSE 'd' END
-                      WHEN from_ts >= state.minutes_from THEN 'm' WHEN from_ts >= state.quarters_from THEN 'q' ELSE 'd' END;
-        snapped_from := ccproxy._bucket(grain, from_ts);
-    END IF;
-    IF to_ts < state.raw_from THEN
-        grain := CASE WHEN cube = 'user' THEN CASE WHEN to_ts >= state.hours_from THEN 'h' ELSE 'd' END
-                      WHEN to_ts >= state.minutes_from THEN 'm' WHEN to_ts >= state.quarters_from THEN 'q' ELSE 'd' END;
-        IF ccproxy._bucket(grain, to_ts) <> to_ts THEN
-            snapped_to := ccproxy._bucket(grain, to_ts) + ccproxy._grain_length(grain);
+    IF snapped_to < state.raw_from THEN
+        grain := CASE WHEN cube = 'user' THEN CASE WHEN snapped_to >= state.hours_from THEN 'h' ELSE 'd' END
+                      WHEN snapped_to >= state.minutes_from THEN 'm' WHEN snapped_to >= state.quarters_from THEN 'q' ELSE 'd' END;
+        IF ccproxy._bucket(grain, snapped_to) <> snapped_to THEN
+            snapped_to := ccproxy._bucket(grain, snapped_to) + ccproxy._grain_length(grain);
         END IF;
     END IF;
 END
@@ -71,7 +84,8 @@ BEGIN
                 (2, 'service', 'q', state.quarters_from, state.quarters_closed),
                 (3, 'service', 'm', state.minutes_from, 'infinity'),
                 (1, 'user', 'd', '-infinity', state.user_days_closed),
-                (2, 'user', 'h', state.hours_from, state.user_hours_closed)) AS g(nth, of_cube, grain, first, closed)
+                (2, 'user', 'h', state.hours_from, state.user_hours_closed),
+                (3, 'user', 'm', state.user_hours_closed, 'infinity')) AS g(nth, of_cube, grain, first, closed)
              WHERE g.of_cube = cube AND ccproxy._grain_length(g.grain) <= ccproxy._grain_length(coarsest)
              ORDER BY g.nth
         LOOP

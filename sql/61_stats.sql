@@ -129,10 +129,14 @@ BEGIN
         WHEN NOT EXISTS (SELECT FROM ccproxy._dimensions() AS x WHERE x.name = ANY (needed) AND x.service IS NULL) THEN 'service'
         WHEN NOT EXISTS (SELECT FROM ccproxy._dimensions() AS x WHERE x.name = ANY (needed) AND x.user_cube IS NULL) THEN 'user'
         ELSE 'raw' END;
-    plan.coarsest := CASE WHEN plan.step IS NULL OR (plan.step = 'day' AND upper(time_zone) IN ('UTC', 'ETC/UTC', 'GMT', 'Z')) THEN 'd'
-                          WHEN plan.cube = 'user' THEN 'h' ELSE 'q' END;
-    IF plan.cube = 'user' AND plan.coarsest = 'h' AND NOT ccproxy._whole_hours(time_zone, from_ts, to_ts) THEN
-        plan.cube := 'raw';
+    plan.coarsest := 'd';
+    IF plan.step = 'hour' OR plan.step = 'day' AND upper(time_zone) NOT IN ('UTC', 'ETC/UTC', 'GMT', 'Z') THEN
+        plan.coarsest := ccproxy._zone_grain(time_zone, from_ts, to_ts);
+        IF plan.cube = 'service' AND plan.coarsest = 'h' THEN
+            plan.coarsest := 'q';
+        ELSIF plan.coarsest = 'r' OR plan.cube = 'user' AND plan.coarsest <> 'h' THEN
+            plan.cube := 'raw';
+        END IF;
     END IF;
 
     FOR f IN SELECT * FROM jsonb_each(filters) LOOP
@@ -151,7 +155,7 @@ BEGIN
     plan.raw_filter := coalesce(nullif(array_to_string(raw_terms, ' AND '), ''), 'true');
     plan.cube_filter := nullif(array_to_string(cube_terms, ' AND '), '');
 
-    SELECT s.snapped_from, s.snapped_to INTO plan.snapped_from, plan.snapped_to FROM ccproxy._snap(plan.cube, from_ts, to_ts) AS s;
+    SELECT s.snapped_from, s.snapped_to INTO plan.snapped_from, plan.snapped_to FROM ccproxy._snap(plan.cube, from_ts, to_ts, plan.coarsest) AS s;
     RETURN plan;
 END
 $$;
@@ -191,6 +195,7 @@ RETURNS TABLE (
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 SET jit = off
+SET datestyle = 'ISO' -- of the literals below; see _spans_sql()
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -220,7 +225,7 @@ BEGIN
       INTO cube_k, raw_k
       FROM unnest(dims[1:2]) WITH ORDINALITY AS d(name, n) LEFT JOIN ccproxy._dimensions() AS x ON x.name = d.name;
     -- what is not grouped by is a constant, never NULL: groups are joined by =
-    period := CASE WHEN plan.step IS NULL THEN '''-infinity''::timestamptz' ELSE format('date_trunc(%L, %%s, %L)', plan.step, time_zone) END;
+    period := CASE WHEN plan.step IS NULL THEN '''-infinity''::timestamptz' ELSE format('date_trunc(%L, %%s, %s)', plan.step, replace(quote_literal(time_zone), '%', '%%')) END;
 
     IF buckets <> 'false' THEN
         parts := parts || format($part$

@@ -83,7 +83,8 @@ SELECT group_key = :'sunday' AS that_sunday, period_end - period_start AS length
   FROM ccproxy.stats(:'sunday'::timestamptz - interval '2 days', :'sunday'::timestamptz + interval '3 days', 'day', '{"user": "dst"}', 'Europe/Berlin')
  WHERE group_key BETWEEN to_char(:'sunday'::date - 1, 'YYYY-MM-DD') AND to_char(:'sunday'::date + 1, 'YYYY-MM-DD');
 
--- what Prometheus reads adds up to what is there
+-- what Prometheus reads adds up to what is there, as of the last refresh
+DO $$ BEGIN FOR i IN 1 .. 1000 LOOP EXIT WHEN ccproxy.refresh() = 0; END LOOP; END $$;
 SELECT family, sum(count) = CASE family
        WHEN 'requests' THEN (SELECT count(*) FROM ccproxy.requests WHERE state <> 'in_flight')
        WHEN 'response_time' THEN (SELECT count(response_time_ms) FROM ccproxy.requests WHERE state <> 'in_flight')

@@ -276,6 +276,7 @@ is($node->safe_psql('metrics', 'SELECT count(*) FROM ccproxy.requests') - $befor
 # ----------------------------------------------------------- Prometheus
 
 $gateway->post(event(user_id => "a\"b\\c\nd", model => "m\"\\\n{}", endpoint_type => '', status_code => 500, response_time_ms => 5));
+1 while $node->safe_psql('metrics', 'SELECT ccproxy.refresh()') > 0;
 $r = $gateway->get('/metrics/prometheus');
 is($r->{status}, 200, 'the exposition');
 like($r->{headers}{'content-type'}, qr{^text/plain; version=0\.0\.4}, 'its type');
@@ -322,7 +323,7 @@ sub run_promtool
 # a scrape storm while nothing can be read: one query, bounded time
 {
 	my $locker = $node->background_psql('metrics');
-	$locker->query_safe('BEGIN; LOCK TABLE ccproxy.request_log IN ACCESS EXCLUSIVE MODE');
+	$locker->query_safe('BEGIN; LOCK TABLE ccproxy.counter_total IN ACCESS EXCLUSIVE MODE');
 	my @scrapes = map {
 		my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $gateway->{port});
 		syswrite($socket, "GET /metrics/prometheus HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
