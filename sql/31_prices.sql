@@ -93,6 +93,7 @@ CREATE FUNCTION ccproxy._create_pricing_tables() RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $$
 BEGIN
     CREATE SEQUENCE IF NOT EXISTS ccproxy.price_id_seq AS integer MINVALUE 1000000;
+    COMMENT ON SEQUENCE ccproxy.price_id_seq IS 'Ids of prices of your own, from 1000000 on; those below are shipped.';
     CREATE TABLE IF NOT EXISTS ccproxy.price (
         price_id              ccproxy.price_id PRIMARY KEY DEFAULT nextval('ccproxy.price_id_seq'),
         precedence            integer NOT NULL DEFAULT 100 CHECK (precedence <> 0),

@@ -79,6 +79,20 @@ SELECT ccproxy.mark_dirty('-infinity', '2001-01-01');
 SELECT ccproxy.refresh();
 SELECT total_requests FROM ccproxy.stats(:'d0'::timestamptz, :'d3'::timestamptz);
 
+-- also where minutes have expired, and nothing is left of what was there
+BEGIN;
+UPDATE ccproxy.configuration SET minute_retention = interval '1 day', quarter_retention = interval '5 days';
+SELECT ccproxy._job_trim() > 0 AS trimmed;
+SELECT grain, count(*) FROM ccproxy.rollup_service WHERE bucket < :'d3' GROUP BY 1 ORDER BY 1;
+DELETE FROM ccproxy.request_log WHERE ts < :'d0'::timestamptz + interval '26 hours 7 minutes';
+SELECT ccproxy.mark_dirty(:'d0'::timestamptz, :'d0'::timestamptz + interval '26 hours 7 minutes') > 0 AS marked;
+SELECT total_requests = (SELECT count(*) FROM ccproxy.requests WHERE ts < :'d3') AS dirty FROM ccproxy.stats(:'d0'::timestamptz, :'d3'::timestamptz);
+DO $$ BEGIN FOR i IN 1 .. 1000 LOOP EXIT WHEN ccproxy.refresh() = 0; END LOOP; END $$;
+SELECT grain, total_requests = (SELECT count(*) FROM ccproxy.requests WHERE ts < :'d3') AS clean,
+       (SELECT sum(total_requests) FROM ccproxy.stats(:'d0'::timestamptz, :'d3'::timestamptz, 'user')) = total_requests AS by_user
+  FROM ccproxy.stats(:'d0'::timestamptz, :'d3'::timestamptz), ccproxy.explain_stats(:'d0'::timestamptz, :'d3'::timestamptz);
+ROLLBACK;
+
 -- refresh() refuses what would lose rows
 BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT ccproxy.refresh();
