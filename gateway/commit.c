@@ -352,7 +352,6 @@ ensure_partitions(struct attempt *a)
 static void
 reject_event(struct attempt *a)
 {
-	static struct log_limit limit;
 	struct batch_item *item = unit_item(a, 0);
 	char		reason[REASON_BYTES];
 
@@ -367,9 +366,7 @@ reject_event(struct attempt *a)
 		if (text != NULL)
 			item->event->reject_reason = text;
 	}
-	/* the message may quote the value: not for the log */
-	log_limited(&limit, LOG_LEVEL_WARNING, "event_refused_by_database",
-				LOG_STR("sqlstate", a->failure->sqlstate));
+	rejected_note(&a->c->rejected, item->event, a->failure);
 }
 
 /* Looks for the refused row. False without randomness for new ids. */
@@ -441,9 +438,13 @@ work_on_unit(struct attempt *a)
 			if (handle_poison(a))
 				return PGERROR_NONE;
 			return a->failure->class = PGERROR_TRANSIENT;
+		case PGERROR_TRANSIENT:
+			/* what takes too long is tried in smaller pieces */
+			if (strcmp(a->failure->sqlstate, PGERROR_CANCELED) == 0 && a->unit->count > 1)
+				(void) !batch_split(a->b);
+			break;
 		case PGERROR_NO_PARTITION:
 		case PGERROR_LOST:
-		case PGERROR_TRANSIENT:
 		case PGERROR_OPERATOR:
 			break;
 	}
@@ -463,6 +464,7 @@ commit_batch(struct committer *c, struct batch *b, struct pgfailure *failure)
 		if (class != PGERROR_NONE)
 			return class;
 	}
+	rejected_write(&c->rejected, &c->session);
 	metric_observe_us(METRIC_COMMIT_SECONDS, monotonic_us() - start_us);
 	return PGERROR_NONE;
 }

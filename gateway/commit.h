@@ -12,6 +12,7 @@
 #include "gateway/batch.h"
 #include "gateway/copy.h"
 #include "gateway/pgsession.h"
+#include "gateway/rejected.h"
 
 /* Deadlocks and lost races of one unit before it counts as transient. */
 #define COMMIT_MAX_RETRIES			10
@@ -23,6 +24,7 @@ struct committer
 {
 	struct pgsession session;
 	struct copy_buffer buffer;
+	struct rejected_list rejected;
 	bool		prices_stale;	/* the server's are others than a batch was priced with */
 };
 

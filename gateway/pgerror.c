@@ -19,6 +19,7 @@ static const struct rule rules[] = {
 	{"22", PGERROR_POISON},		/* data exception */
 	{"23", PGERROR_POISON},		/* integrity constraint violation */
 	{"54", PGERROR_POISON},		/* program limit exceeded: a value too large */
+	{"P0001", PGERROR_POISON},	/* a trigger of the user's refuses the row */
 	{"28", PGERROR_OPERATOR},	/* invalid authorization */
 	{"3D", PGERROR_OPERATOR},	/* no such database */
 	{"3F", PGERROR_OPERATOR},	/* no such schema */
@@ -56,7 +57,7 @@ pgerror_needs_reconnect(const char *sqlstate)
 	return sqlstate == NULL || sqlstate[0] == '\0' ||
 		starts_with(sqlstate, "08") ||		/* connection exception */
 		starts_with(sqlstate, "57P") ||		/* shutdown, crash, starting up */
-		strcmp(sqlstate, "25006") == 0 ||	/* read-only: a standby after a failover */
+		starts_with(sqlstate, "25") ||		/* read-only: a standby after a failover; timed out in a transaction */
 		starts_with(sqlstate, "42") ||		/* what was checked at the start has changed */
 		starts_with(sqlstate, "28") ||
 		starts_with(sqlstate, "XX");

@@ -26,6 +26,9 @@ enum pgerror_class
 /* Names of the constraint that tells a replayed batch. */
 #define PGERROR_BATCH_CONSTRAINT "ingest_batch_pkey"
 
+/* SQLSTATE of a statement_timeout and of pg_cancel_backend(). */
+#define PGERROR_CANCELED "57014"
+
 /* sqlstate and constraint as the server sent them; NULL when it did not. */
 enum pgerror_class pgerror_classify(const char *sqlstate, const char *constraint);
 /* True when the session is of no use after this error, though it may be open. */

@@ -92,7 +92,7 @@ static void
 set_failure(struct pgfailure *failure, enum pgerror_class class, const char *message)
 {
 	failure->class = class;
-	failure->sqlstate[0] = '\0';
+	failure->sqlstate[0] = failure->constraint[0] = '\0';
 	pgsession_message(failure, message);
 }
 
@@ -101,13 +101,15 @@ pgsession_failure(const struct pgsession *s, const PGresult *result, struct pgfa
 {
 	const char *sqlstate = result ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : NULL;
 	const char *message = result ? PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY) : NULL;
+	const char *constraint = result ? PQresultErrorField(result, PG_DIAG_CONSTRAINT_NAME) : NULL;
 
 	if (message == NULL)
 		message = PQerrorMessage(s->conn);
 	failure->class = PQstatus(s->conn) == CONNECTION_BAD
 		? PGERROR_LOST
-		: pgerror_classify(sqlstate, result ? PQresultErrorField(result, PG_DIAG_CONSTRAINT_NAME) : NULL);
+		: pgerror_classify(sqlstate, constraint);
 	snprintf(failure->sqlstate, sizeof(failure->sqlstate), "%s", sqlstate ? sqlstate : "");
+	snprintf(failure->constraint, sizeof(failure->constraint), "%s", constraint ? constraint : "");
 	pgsession_message(failure, message);
 }
 

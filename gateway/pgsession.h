@@ -25,6 +25,7 @@ struct pgfailure
 	enum pgerror_class class;
 	char		sqlstate[6];	/* "" when the server sent none */
 	char		message[PGSESSION_MESSAGE_BYTES];	/* primary message, one line */
+	char		constraint[64]; /* "" when it was none's */
 };
 
 struct pgsession

@@ -19,6 +19,8 @@
 	C(EVENTS_DUPLICATE, "ccproxy_gateway_events_total", "outcome=\"duplicate\"", "") \
 	C(EVENTS_REJECTED, "ccproxy_gateway_events_total", "outcome=\"rejected\"", "") \
 	C(EVENTS_DROPPED, "ccproxy_gateway_events_total", "outcome=\"not_stored\"", "") \
+	C(EVENTS_REFUSED_BY_DATABASE, "ccproxy_gateway_events_refused_by_database_total", "", "Rejected events that were valid but that the database refused (see ccproxy.rejected_event).") \
+	C(REJECTED_UNRECORDED, "ccproxy_gateway_refusals_unrecorded_total", "", "Of them, those that could not be written to ccproxy.rejected_event.") \
 	C(EVENTS_AHEAD, "ccproxy_gateway_events_ahead_total", "", "Events whose timestamp lay too far ahead: stored at the time of receipt.") \
 	C(INGEST_BODY_BYTES, "ccproxy_gateway_ingest_body_bytes_total", "", "Bytes of event bodies received.") \
 	C(REFUSED_FULL, "ccproxy_gateway_refused_total", "reason=\"full\"", "Requests refused, by reason.") \

@@ -592,6 +592,7 @@ store_free(struct store *s)
 		close(s->wake_fd);
 	batch_free(&s->batch);
 	copy_buffer_free(&s->committer.buffer);
+	rejected_free(&s->committer.rejected);
 	prices_free(&s->prices);
 	pthread_mutex_destroy(&s->lock);
 	free(s);

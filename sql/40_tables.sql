@@ -103,6 +103,17 @@ BEGIN
     COMMENT ON TABLE ccproxy.ingest_batch IS
     'Ids of committed gateway batches, trimmed by maintain() after a day.';
 
+    -- What the server refused in spite of the gateway's checks: why, not what.
+    CREATE TABLE IF NOT EXISTS ccproxy.rejected_event (
+        received_at       timestamptz NOT NULL DEFAULT now(),
+        sqlstate          text NOT NULL,
+        reason            text NOT NULL,
+        digest            text NOT NULL,
+        request_id_digest text NOT NULL
+    );
+    COMMENT ON TABLE ccproxy.rejected_event IS
+    'Events that passed a gateway''s validation but that the database refused (a constraint or trigger added later, say): SQLSTATE, message without what it quotes, SHA-256 of the row and of its request_id (encode(sha256(convert_to(request_id, ''UTF8'')), ''hex'')), never the row itself. At most 100 of a batch are recorded; maintain() keeps 30 days and 10000 rows.';
+
     PERFORM ccproxy._create_pricing_tables();
     PERFORM ccproxy._create_rollup_tables();
     PERFORM ccproxy._create_job_table();

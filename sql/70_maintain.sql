@@ -138,6 +138,8 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     slice CONSTANT integer := 10000;
+    rejected_age  CONSTANT interval := interval '30 days';
+    rejected_rows CONSTANT integer := 10000;
     old   text[];
     total bigint;
     n     bigint;
@@ -156,6 +158,13 @@ BEGIN
     DELETE FROM ccproxy.ingest_batch b
      WHERE b.batch_id IN (SELECT o.batch_id FROM ccproxy.ingest_batch o
                            WHERE o.committed_at < now() - interval '1 day' LIMIT slice);
+    GET DIAGNOSTICS n = ROW_COUNT;
+    total := total + n;
+
+    DELETE FROM ccproxy.rejected_event e
+     WHERE e.received_at < now() - rejected_age
+        OR e.received_at < (SELECT x.received_at FROM ccproxy.rejected_event x
+                             ORDER BY x.received_at DESC OFFSET rejected_rows - 1 LIMIT 1);
     GET DIAGNOSTICS n = ROW_COUNT;
     total := total + n;
 
@@ -258,7 +267,7 @@ BEGIN
 END
 $$;
 COMMENT ON PROCEDURE ccproxy.maintain() IS
-'All housekeeping: makes partitions ahead, refreshes rollups (for at most 4 seconds), trims keys, parts, batch ids and expired rollups, summarises the BRIN index, and drops expired partitions (at most three; each in its own transaction, with a lock_timeout of 100 ms, three tries). CALL it every few seconds, outside a transaction (it commits); safe from several callers at once: the second returns at once. How the jobs went is in ccproxy.health.';
+'All housekeeping: makes partitions ahead, refreshes rollups (for at most 4 seconds), trims keys, parts, batch ids, rejected_event and expired rollups, summarises the BRIN index, and drops expired partitions (at most three; each in its own transaction, with a lock_timeout of 100 ms, three tries). CALL it every few seconds, outside a transaction (it commits); safe from several callers at once: the second returns at once. How the jobs went is in ccproxy.health.';
 
 CREATE FUNCTION ccproxy._create_health_view() RETURNS void
 LANGUAGE plpgsql

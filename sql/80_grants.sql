@@ -7,7 +7,7 @@ AS $$
 BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA ccproxy TO %I', role);
     EXECUTE format('GRANT SELECT ON ccproxy.requests, ccproxy.request_log, ccproxy.rollup_service, ccproxy.rollup_user, '
-        'ccproxy.service_key, ccproxy.user_key, ccproxy.rollup_state, ccproxy.dirty_minute, ccproxy.counter_total, ccproxy.job, ccproxy.health, '
+        'ccproxy.service_key, ccproxy.user_key, ccproxy.rollup_state, ccproxy.dirty_minute, ccproxy.counter_total, ccproxy.job, ccproxy.rejected_event, ccproxy.health, '
         'ccproxy.requests_by_minute, ccproxy.requests_by_hour, ccproxy.requests_by_day, ccproxy.usage_by_model, ccproxy.usage_by_user, '
         'ccproxy.errors_by_type, ccproxy.prometheus, ccproxy.unpriced_models, ccproxy.cost_differences TO %I', role);
     -- one setting that statistics depend on; the secret beside it is nobody's
@@ -38,6 +38,7 @@ BEGIN
     PERFORM ccproxy.grant_read(role);
     EXECUTE format('GRANT INSERT ON ccproxy.request_log, ccproxy.dirty_minute TO %I', role);
     EXECUTE format('GRANT SELECT, INSERT ON ccproxy.ingest_batch TO %I', role);
+    EXECUTE format('GRANT INSERT ON ccproxy.rejected_event TO %I', role);
     EXECUTE format('GRANT EXECUTE ON FUNCTION ccproxy.merge_events(ccproxy.request_event[]), '
         'ccproxy.ensure_partitions(timestamptz, timestamptz), ccproxy.gateway_configuration(), '
         'ccproxy.create_metrics_table(interval), '

@@ -84,10 +84,16 @@ CALL ccproxy.maintain();
 SELECT count(*) > 0 AS kept FROM ccproxy.request_part WHERE request_id = 'r1';
 UPDATE ccproxy.request_key SET claimed_at = claimed_at - interval '25 hours' WHERE request_id = 'r1';
 INSERT INTO ccproxy.ingest_batch VALUES (gen_random_uuid(), now() - interval '2 days'), (gen_random_uuid(), now());
+INSERT INTO ccproxy.rejected_event SELECT now() - make_interval(days => d), '23514', 'x', 'y', 'z' FROM unnest(ARRAY[29, 31]) AS d;
 CALL ccproxy.maintain();
 SELECT count(*) FROM ccproxy.request_key WHERE request_id = 'r1';
 SELECT count(*) FROM ccproxy.request_part WHERE request_id = 'r1';
 SELECT count(*) FROM ccproxy.ingest_batch;
+-- refused events: none older than 30 days, then the latest 10000
+SELECT count(*) FROM ccproxy.rejected_event;
+INSERT INTO ccproxy.rejected_event SELECT now() - make_interval(secs => i), '23514', i, 'y', 'z' FROM generate_series(1, 10010) AS i;
+CALL ccproxy.maintain();
+SELECT count(*), max(reason::integer) FROM ccproxy.rejected_event WHERE reason <> 'x';
 -- a part that comes later still meets the row, when it has its time
 SELECT accepted FROM ccproxy.ingest(jsonb_build_object('kind', 'cost', 'request_id', 'r1', 'timestamp', :'d' || 'T10:00:00Z', 'reported_cost', 9));
 SELECT count(*), min(user_id), min(status_code), min(output_tokens), min(reported_cost) FROM ccproxy.request('r1');

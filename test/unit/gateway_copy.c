@@ -7,6 +7,7 @@
 #include "gateway/copy.h"
 #include "gateway/keyhash.h"
 #include "gateway/pgerror.h"
+#include "gateway/rejected.h"
 #include "gateway/timestamp.h"
 #include "gateway/uuid.h"
 #include "test/unit/tap.h"
@@ -204,6 +205,7 @@ test_errors(void)
 	is_int(pgerror_classify("22P05", NULL), PGERROR_POISON, "an untranslatable character");
 	is_int(pgerror_classify("23502", NULL), PGERROR_POISON, "not null");
 	is_int(pgerror_classify("54000", NULL), PGERROR_POISON, "too large a value");
+	is_int(pgerror_classify("P0001", NULL), PGERROR_POISON, "a trigger that refuses");
 	is_int(pgerror_classify("40P01", NULL), PGERROR_RETRY, "deadlock");
 	is_int(pgerror_classify("40001", NULL), PGERROR_RETRY, "serialisation");
 	is_int(pgerror_classify("28P01", NULL), PGERROR_OPERATOR, "wrong password");
@@ -216,8 +218,34 @@ test_errors(void)
 	is_int(pgerror_classify("57P01", NULL), PGERROR_TRANSIENT, "shutdown");
 	is_int(pgerror_classify("XX000", NULL), PGERROR_TRANSIENT, "internal error");
 	is_int(pgerror_classify("", NULL), PGERROR_TRANSIENT, "no state at all");
-	ok(pgerror_needs_reconnect("25006") && pgerror_needs_reconnect("57P01") && pgerror_needs_reconnect(NULL), "reconnect");
+	ok(pgerror_needs_reconnect("25006") && pgerror_needs_reconnect("25P03") && pgerror_needs_reconnect("57P01") && pgerror_needs_reconnect(NULL), "reconnect");
 	ok(!pgerror_needs_reconnect("53100") && !pgerror_needs_reconnect("57014"), "stay");
+}
+
+static void
+reason_is(const char *sqlstate, const char *message, const char *constraint, const char *expected)
+{
+	struct pgfailure failure = {0};
+	char		reason[80];
+
+	snprintf(failure.sqlstate, sizeof(failure.sqlstate), "%s", sqlstate);
+	snprintf(failure.message, sizeof(failure.message), "%s", message);
+	snprintf(failure.constraint, sizeof(failure.constraint), "%s", constraint);
+	rejected_reason(&failure, reason, sizeof(reason));
+	is_str(reason, expected, expected);
+}
+
+static void
+test_rejected_reasons(void)
+{
+	reason_is("22003", "integer out of range", "", "integer out of range");
+	reason_is("22P02", "invalid input syntax for type x: \"secret\" is \"odd\"", "", "invalid input syntax for type x: \"\" is \"\"");
+	reason_is("22P02", "cut within: \"secr", "", "cut within: \"");
+	reason_is("23514", "new row for relation \"r\" violates check constraint \"c\"", "c",
+			  "new row for relation \"\" violates check constraint \"\" (constraint c)");
+	reason_is("P0001", "secret", "", "an exception was raised by a trigger");
+	reason_is("22000", "01234567890123456789012345678901234567890123456789012345678901234567890123456789", "c",
+			  "012345678901234567890123456789012345678901234567890123456789012345678901234567 ");
 }
 
 static void
@@ -240,6 +268,7 @@ main(void)
 	test_keyhash();
 	test_arena();
 	test_errors();
+	test_rejected_reasons();
 	test_uuid();
 	return done_testing();
 }
