@@ -87,6 +87,9 @@ test:
 crash:
 	@CCPROXY_CRASH_ROUNDS=$${CCPROXY_CRASH_ROUNDS:-50} SUITES=crash test/run
 
+reconcile:
+	@CCPROXY_RECONCILE_ROUNDS=$${CCPROXY_RECONCILE_ROUNDS:-100} TAP_FILE_SECONDS=86400 SUITES=tap ONLY=050_reconciliation test/run
+
 fuzz:
 	@FUZZ_SECONDS=$${FUZZ_SECONDS:-60} SUITES=fuzz test/run
 
@@ -96,7 +99,7 @@ bench:
 help:
 	@sed -n 's/^## \{0,1\}//p' Makefile
 
-.PHONY: run start stop demo test crash fuzz bench help gateway-skipped install-gateway uninstall-gateway
+.PHONY: run start stop demo test crash reconcile fuzz bench help gateway-skipped install-gateway uninstall-gateway
 .DEFAULT_GOAL := all
 
 ## ccproxy_metrics
@@ -115,6 +118,8 @@ help:
 ##   make installcheck    the SQL tests against the installed server
 ##   make test            every test; SUITES="regress unit ..." chooses
 ##   make crash           long rounds of kill -9 (CCPROXY_CRASH_ROUNDS=50)
+##   make reconcile       statistics against raw rows over many random histories
+##                        (CCPROXY_RECONCILE_ROUNDS=100, CCPROXY_RECONCILE_SEED=1)
 ##   make fuzz            long fuzzing (FUZZ_SECONDS=60 for each target)
 ##   make bench           measurements (BENCH=test/bench/ingest chooses)
 ##   make catalogue       bring the shipped prices up to date (needs npm)
