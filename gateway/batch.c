@@ -200,6 +200,26 @@ fail:
 	return false;
 }
 
+bool
+batch_restore(struct batch *b, struct submission *s, size_t ndirect, bool staged, const char *id)
+{
+	void	   *items = b->items;
+
+	if (!reserve(&items, &b->item_slots, s->nevents, sizeof(*b->items)))
+		return false;
+	b->items = items;
+	b->submissions = s;
+	b->catalogue_version = s->catalogue_version;
+	b->nitems = s->nevents;
+	b->nrepeats = 0;
+	for (size_t i = 0; i < s->nevents; i++)
+		b->items[i] = (struct batch_item) {&s->events[i], s, i < ndirect};
+	b->units[0] = (struct batch_unit) {.first = 0, .count = s->nevents, .staged = staged};
+	memcpy(b->units[0].id, id, UUID_TEXT_CHARS);
+	b->nunits = 1;
+	return true;
+}
+
 struct batch_unit *
 batch_current(struct batch *b)
 {
@@ -230,6 +250,15 @@ batch_split(struct batch *b)
 	return false;
 }
 
+void
+batch_set_spooled(struct batch *b)
+{
+	for (int u = 0; u < b->nunits; u++)
+		for (size_t i = 0; i < b->units[u].count; i++)
+			b->items[b->units[u].first + i].event->outcome = EVENT_SPOOLED;
+	b->nunits = 0;
+}
+
 struct submission *
 batch_finish(struct batch *b, int retry_after_s)
 {
@@ -243,7 +272,8 @@ batch_finish(struct batch *b, int retry_after_s)
 		struct event *event = b->repeats[i].event;
 		const struct event *first = b->repeats[i].first;
 
-		event->outcome = first->outcome == EVENT_ACCEPTED ? EVENT_DUPLICATE : first->outcome;
+		event->outcome = first->outcome == EVENT_ACCEPTED || first->outcome == EVENT_SPOOLED
+			? EVENT_DUPLICATE : first->outcome;
 		event->reject_reason = first->reject_reason;
 	}
 	for (struct submission *s = list; s != NULL; s = s->next)

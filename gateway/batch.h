@@ -66,6 +66,13 @@ void		batch_free(struct batch *b);
  */
 bool		batch_fill(struct batch *b, struct submission *list, int64_t catalogue_version)
 			__attribute__((warn_unused_result));
+/*
+ * Fills an empty batch with a unit that was cut from another one: the events of
+ * one submission in the unit's order, the first ndirect of them direct, priced
+ * with the submission's version, under that id. False when memory runs out.
+ */
+bool		batch_restore(struct batch *b, struct submission *s, size_t ndirect, bool staged, const char *id)
+			__attribute__((warn_unused_result));
 /* The unit to work on, or NULL. */
 struct batch_unit *batch_current(struct batch *b);
 /* The current unit is done with. */
@@ -73,6 +80,8 @@ void		batch_pop(struct batch *b);
 /* Cuts the current unit (of at least two) in half; the first half is current
  * then. False when there is no randomness for the ids. */
 bool		batch_split(struct batch *b) __attribute__((warn_unused_result));
+/* All units that are left have been spooled. */
+void		batch_set_spooled(struct batch *b);
 /*
  * Settles what is left: events of unfinished units become pending, repetitions
  * share the fate of the first. The batch is empty then; returns its

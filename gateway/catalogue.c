@@ -5,8 +5,10 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "gateway/pgsession.h"
+#include "gateway/text.h"
 
 static const char lines_sql[] = "SELECT * FROM ccproxy.price_lines()";
 
@@ -35,25 +37,61 @@ catalogue_new(struct price_loader *loader)
 	return c;
 }
 
-static struct catalogue *
-read_lines(const PGresult *lines, struct pgfailure *failure)
+struct catalogue *
+catalogue_parse(const char *lines, size_t len)
 {
 	struct price_loader *loader = price_loader_new();
-	struct catalogue *c;
+	struct catalogue *c = NULL;
+	const char *end = lines + len;
+	bool		ok = loader != NULL;
 
-	for (int i = 0; loader != NULL && i < PQntuples(lines); i++)
+	for (const char *line = lines; ok && line < end;)
 	{
-		struct price_text line = {PQgetvalue(lines, i, 0), (size_t) PQgetlength(lines, i, 0)};
+		const char *newline = memchr(line, '\n', (size_t) (end - line));
+		struct price_text text = {line, (size_t) ((newline ? newline : end) - line)};
 
 		/* one price less would make wrong costs, not fewer */
-		if (!price_loader_add(loader, line))
-		{
-			price_loader_free(loader);
-			return fail(failure, PGERROR_OPERATOR, "there is a price this version of the gateway cannot read");
-		}
+		ok = price_loader_add(loader, text);
+		line = newline ? newline + 1 : end;
 	}
-	c = loader == NULL ? NULL : catalogue_new(loader);
-	return c != NULL ? c : fail(failure, PGERROR_TRANSIENT, "out of memory");
+	if (ok)
+		c = catalogue_new(loader);
+	else
+		price_loader_free(loader);
+	if (c == NULL)
+		return NULL;
+	c->lines = malloc(len + 1);
+	if (c->lines == NULL)
+	{
+		catalogue_release(c);
+		return NULL;
+	}
+	memcpy(c->lines, lines, len);
+	c->lines[len] = '\0';
+	c->lines_len = len;
+	return c;
+}
+
+static struct catalogue *
+read_lines(const PGresult *result, struct pgfailure *failure)
+{
+	struct text lines;
+	struct catalogue *c;
+
+	text_init(&lines);
+	for (int i = 0; i < PQntuples(result); i++)
+	{
+		text_append(&lines, PQgetvalue(result, i, 0), (size_t) PQgetlength(result, i, 0));
+		text_putc(&lines, '\n');
+	}
+	if (lines.failed)
+	{
+		text_free(&lines);
+		return fail(failure, PGERROR_TRANSIENT, "out of memory");
+	}
+	c = catalogue_parse(lines.data ? lines.data : "", lines.len);
+	text_free(&lines);
+	return c != NULL ? c : fail(failure, PGERROR_OPERATOR, "there is a price this version of the gateway cannot read");
 }
 
 struct catalogue *
@@ -83,5 +121,6 @@ catalogue_release(struct catalogue *c)
 	if (c == NULL || atomic_fetch_sub_explicit(&c->references, 1, memory_order_acq_rel) > 1)
 		return;
 	price_loader_free(c->loader);
+	free(c->lines);
 	free(c);
 }

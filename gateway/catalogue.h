@@ -27,6 +27,8 @@ struct catalogue
 	int64_t		version;		/* ccproxy.price_catalogue_version() of it */
 	_Atomic int references;
 	struct price_loader *loader;	/* owns the memory */
+	char	   *lines;			/* what it was read from, a line each; NULL when it was not */
+	size_t		lines_len;
 };
 
 /* A catalogue of what a loader was given, and its first reference; takes the
@@ -35,6 +37,8 @@ struct catalogue *catalogue_new(struct price_loader *loader) __attribute__((warn
 /* Reads the server's prices: the first reference to them, or NULL with failure set. */
 struct catalogue *catalogue_load(struct pgsession *s, struct pgfailure *failure)
 			__attribute__((warn_unused_result));
+/* The same from the lines of another one; NULL when they are none or memory runs out. */
+struct catalogue *catalogue_parse(const char *lines, size_t len) __attribute__((warn_unused_result));
 /* Takes another reference; c may be NULL. */
 struct catalogue *catalogue_acquire(struct catalogue *c);
 /* Lets go of one; c may be NULL. */

@@ -246,6 +246,8 @@ try_unit(struct attempt *a)
 	a->copies_done = 0;
 	a->committed = a->failed = a->version_seen = a->prices_stale = false;
 	a->deadline_us = monotonic_us() + PGSESSION_TIMEOUT_US;
+	if (a->deadline_us > a->c->deadline_us)
+		a->deadline_us = a->c->deadline_us;
 	if (a->ndirect < a->unit->count)
 		metric_add(METRIC_STORE_BATCHES_STAGED, 1);
 

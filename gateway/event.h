@@ -34,7 +34,8 @@ enum event_outcome
 	EVENT_PENDING = 0,
 	EVENT_ACCEPTED,			/* durable */
 	EVENT_DUPLICATE,		/* was there already; nothing changed */
-	EVENT_REJECTED			/* the server refused it in spite of validation */
+	EVENT_REJECTED,			/* the server refused it in spite of validation */
+	EVENT_SPOOLED			/* durable, in the spool */
 };
 
 struct event

@@ -31,11 +31,28 @@ prices_get(struct prices *p)
 	return catalogue;
 }
 
-/* Without the lock: only its own thread changes the pointer. */
 int64_t
-prices_version(const struct prices *p)
+prices_version(struct prices *p)
 {
-	return p->current ? p->current->version : CATALOGUE_NONE;
+	int64_t		version;
+
+	pthread_mutex_lock(&p->lock);
+	version = p->current ? p->current->version : CATALOGUE_NONE;
+	pthread_mutex_unlock(&p->lock);
+	return version;
+}
+
+void
+prices_offer(struct prices *p, struct catalogue *catalogue)
+{
+	pthread_mutex_lock(&p->lock);
+	if (p->current == NULL)
+	{
+		p->current = catalogue;
+		catalogue = NULL;
+	}
+	pthread_mutex_unlock(&p->lock);
+	catalogue_release(catalogue);
 }
 
 void

@@ -25,11 +25,13 @@ void		prices_init(struct prices *p);
 void		prices_free(struct prices *p);
 /* A reference, or NULL. Any thread. */
 struct catalogue *prices_get(struct prices *p) __attribute__((warn_unused_result));
+/* CATALOGUE_NONE while there are none. Any thread. */
+int64_t		prices_version(struct prices *p);
+/* Puts a catalogue (its reference) there while there is none; any thread. */
+void		prices_offer(struct prices *p, struct catalogue *catalogue);
 
 /* The rest is for the committer's thread. */
 
-/* CATALOGUE_NONE while there are none. */
-int64_t		prices_version(const struct prices *p);
 /* Puts a catalogue (its reference, or NULL) in the place of the present one. */
 void		prices_replace(struct prices *p, struct catalogue *catalogue);
 /*

@@ -39,14 +39,18 @@ answer_counts(struct request *r, bool stored)
 	const struct decode_result *d = &r->decoded;
 	size_t		accepted = 0;
 	size_t		duplicates = 0;
+	size_t		spooled = 0;
 	size_t		rejected = d->nrejected;
 	size_t		listed = d->nerrors_listed;
 	struct text t;
 
 	for (size_t i = 0; stored && i < d->nevents; i++)
 	{
-		if (d->events[i].outcome == EVENT_ACCEPTED)
+		if (d->events[i].outcome == EVENT_ACCEPTED || d->events[i].outcome == EVENT_SPOOLED)
+		{
 			accepted++;
+			spooled += d->events[i].outcome == EVENT_SPOOLED;
+		}
 		else if (d->events[i].outcome == EVENT_DUPLICATE)
 			duplicates++;
 		else
@@ -95,6 +99,11 @@ answer_counts(struct request *r, bool stored)
 			text_json(&t, d->ignored[i]);
 		}
 		text_putc(&t, ']');
+	}
+	if (spooled > 0)
+	{
+		text_puts(&t, ", \"spooled\": ");
+		text_i64(&t, (int64_t) spooled);
 	}
 	text_puts(&t, stored ? ", \"stored\": true, \"durable\": true}\n" : ", \"stored\": false, \"durable\": false}\n");
 	/* 400 only where nothing at all was accepted or known already */

@@ -18,18 +18,20 @@ static enum request_handled
 handle_ready(struct request *r)
 {
 	struct gateway *g = r->gateway;
-	const char *state = "unknown";
+	struct store_state state;
 	bool		ready = store_ready(g->store, &state);
 	struct text t;
 
 	if (atomic_load(&g->draining))
 	{
 		ready = false;
-		state = "draining";
+		state.word = "draining";
 	}
 	text_init(&t);
 	text_printf(&t, "{\"ready\": %s, \"state\": ", ready ? "true" : "false");
-	text_json(&t, state);
+	text_json(&t, state.word);
+	text_printf(&t, ", \"durable_in\": \"%s\", \"spool\": \"%s\", \"spooled_events\": %lld", state.durable_in, state.spool,
+				(long long) state.spooled_events);
 	text_printf(&t, ", \"storage\": \"%s\", \"waiting_requests\": %lld, \"version\": \"" GATEWAY_VERSION "\"}\n",
 				g->settings->metrics_storage, (long long) metric_gauge(METRIC_REQUESTS_WAITING));
 	if (!ready)

@@ -50,6 +50,12 @@
 	C(STORE_RETRIES, "ccproxy_gateway_batch_retries_total", "", "Batches tried again after a transient error.") \
 	C(STORE_CONNECTS, "ccproxy_gateway_pg_connects_total", "outcome=\"ok\"", "Attempts to connect for writing, by outcome.") \
 	C(STORE_CONNECT_FAILURES, "ccproxy_gateway_pg_connects_total", "outcome=\"failed\"", "") \
+	C(SPOOL_EVENTS_SPOOLED, "ccproxy_gateway_spool_events_total", "outcome=\"spooled\"", "Events that went to the spool, and what became of them there.") \
+	C(SPOOL_EVENTS_DRAINED, "ccproxy_gateway_spool_events_total", "outcome=\"drained\"", "") \
+	C(SPOOL_EVENTS_REJECTED, "ccproxy_gateway_spool_events_total", "outcome=\"rejected\"", "") \
+	C(SPOOL_EVENTS_SALVAGED, "ccproxy_gateway_spool_events_total", "outcome=\"salvaged\"", "") \
+	C(SPOOL_FAILURES, "ccproxy_gateway_spool_failures_total", "", "Times the spool could not be opened, written or read.") \
+	C(SPOOL_SET_ASIDE, "ccproxy_gateway_spool_files_set_aside_total", "", "Damaged spool files that were renamed.") \
 	C(LOG_WARNINGS, "ccproxy_gateway_log_lines_total", "level=\"warning\"", "Log lines by level, left-out ones included.") \
 	C(LOG_ERRORS, "ccproxy_gateway_log_lines_total", "level=\"error\"", "")
 
@@ -59,10 +65,15 @@
 	G(REQUESTS_WAITING, "ccproxy_gateway_requests_waiting", "Requests waiting for the database.") \
 	G(PG_UP, "ccproxy_gateway_pg_up", "1 while the writer is connected to PostgreSQL.") \
 	G(QUEUE_REQUESTS, "ccproxy_gateway_queue_requests", "Requests whose events wait to be stored.") \
-	G(QUEUE_BYTES, "ccproxy_gateway_queue_bytes", "Memory of the requests whose events wait to be stored.")
+	G(QUEUE_BYTES, "ccproxy_gateway_queue_bytes", "Memory of the requests whose events wait to be stored.") \
+	G(SPOOL_USABLE, "ccproxy_gateway_spool_usable", "1 while the spool can take events.") \
+	G(SPOOL_RECORDS, "ccproxy_gateway_spool_records", "Records in the spool.") \
+	G(SPOOL_EVENTS, "ccproxy_gateway_spool_events", "Events in the spool.") \
+	G(SPOOL_BYTES, "ccproxy_gateway_spool_bytes", "Bytes of the records in the spool.")
 
 /* SELF_DURATIONS(D): D(symbol, family, help): gauges set in microseconds, shown in seconds */
 #define SELF_DURATIONS(D) \
+	D(SPOOL_OLDEST_US, "ccproxy_gateway_spool_oldest_seconds", "Age of the oldest record in the spool.") \
 	D(MAINTENANCE_LAST_US, "ccproxy_gateway_maintenance_last_seconds", "Time the last successful call of ccproxy.maintain() took.")
 
 /* SELF_HISTOGRAMS(H): H(symbol, family, help); seconds */

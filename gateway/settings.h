@@ -64,6 +64,10 @@
 	  "most events in one transaction") \
 	S(SECONDS, metrics_flush_interval_ms, "metrics_flush_interval", "10s", 100, 3600000, false, \
 	  "longest an event waits for PostgreSQL before it goes elsewhere or is refused; never a delay") \
+	S(TEXT, spool_path, "spool_path", "ccproxy-spool.db", 0, 0, false, \
+	  "file that keeps events while PostgreSQL is away; empty: no spool, they are refused (503)") \
+	S(BYTES, spool_max_bytes, "spool_max_bytes", "1GiB", SETTINGS_MiB, 1024 * SETTINGS_GiB, false, \
+	  "most bytes of events in the spool; beyond it 503") \
 	S(BYTES, max_body_bytes, "max_body_bytes", "20MiB", 1024, SETTINGS_GiB, false, \
 	  "largest request body, after decompression") \
 	S(BYTES, max_event_bytes, "max_event_bytes", "1MiB", 256, 64 * SETTINGS_MiB, false, \

@@ -1,30 +1,30 @@
 /*
  * The store; see store.h.
  *
- * Locking: `lock` guards the queue, the facts and the words for /readyz; it is
- * never held while anything waits. The committer's thread alone touches the
- * connection and the batch. It sleeps in poll() on an eventfd, which a
- * submission to an empty queue writes, and on the connection's socket, so that
- * a server that goes away is noticed at once.
+ * Submissions wait in a queue (queue.h). The committer's thread alone touches
+ * the connection and the batch; it sleeps in poll() on the queue's eventfd and on
+ * the connection's socket, so that a server that goes away is noticed at once.
+ * What cannot wait for it the spooler takes (spool.h): a batch that could not be
+ * committed in time, all that comes while PostgreSQL is away. `lock` guards the
+ * facts and the words for /readyz.
  */
 #include "gateway/store.h"
 
-#include <errno.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "gateway/backoff.h"
 #include "gateway/commit.h"
+#include "gateway/drain.h"
 #include "gateway/log.h"
 #include "gateway/prices.h"
+#include "gateway/queue.h"
 #include "gateway/selfmetrics.h"
 #include "gateway/settings.h"
+#include "gateway/spool.h"
 
 #define BACKOFF_FIRST_US	INT64_C(100000)
 #define BACKOFF_MAX_US		INT64_C(10000000)
@@ -33,168 +33,44 @@
 #define US_PER_MS			INT64_C(1000)
 #define US_PER_SECOND		INT64_C(1000000)
 
+/* Attempts in a row that failed: from then on nothing waits for PostgreSQL. */
+#define AWAY_FAILURES		2
+/* Of the time for closing, what is left for the spool. */
+#define CLOSE_SPOOL_MS		2000
+
 struct store
 {
 	/* constant after store_open */
 	struct pgsession_options session_options;
+	struct spool_host spool_host;
+	struct spool *spool;
 	size_t		batch_rows;
-	size_t		max_requests;
-	size_t		max_bytes;
-	int64_t		wait_us;		/* longest a submission waits */
-	int			wake_fd;
+	bool		spool_configured;
 	pthread_t	thread;
 
 	_Atomic int64_t give_up_us; /* monotonic: the committer must be done by then */
 	_Atomic int64_t retry_at_us;	/* monotonic: the next attempt to connect */
 	struct prices prices;		/* has a lock of its own */
+	struct queue queue;			/* likewise */
 
 	pthread_mutex_t lock;
 	/* under lock */
-	struct submission *head;
-	struct submission **tail;
-	size_t		queued;			/* submissions in the queue */
-	size_t		inflight_bytes;	/* of all submissions not yet answered */
-	bool		closing;
 	bool		connected;
-	int64_t		down_since_us;
 	const char *state;			/* static text */
 	struct store_facts facts;
 
 	/* the committer's */
 	struct committer committer;
 	struct batch batch;
+	struct drain drain;
 	int64_t		batch_deadline_us;	/* when the oldest submission of it expires */
 	int64_t		facts_read_us;
+	int64_t		down_since_us;
 	int			failures;		/* attempts in a row that failed */
+	bool		prove;			/* only a COMMIT shows that the trouble is over */
 	bool		outage_logged;
 	char		last_reason[PGSESSION_MESSAGE_BYTES];
 };
-
-static void
-wake(struct store *s)
-{
-	const uint64_t one = 1;
-
-	/* the counter cannot overflow: it is reset with every read */
-	if (write(s->wake_fd, &one, sizeof(one)) < 0)
-		return;
-}
-
-/* Sleeps until woken, the socket speaks (when fd >= 0) or a time is reached. */
-static void
-sleep_until(struct store *s, int fd, int64_t until_us)
-{
-	struct pollfd pfds[2] = {{.fd = s->wake_fd, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
-	int64_t		left = until_us - monotonic_us();
-	uint64_t	count;
-
-	if (left < 0)
-		left = 0;
-	if (poll(pfds, fd >= 0 ? 2 : 1, (int) ((left + US_PER_MS - 1) / US_PER_MS)) > 0 &&
-		(pfds[0].revents & POLLIN) &&
-		read(s->wake_fd, &count, sizeof(count)) < 0)
-		return;
-}
-
-/* Answers a list of submissions whose results are set. */
-static void
-answer(struct store *s, struct submission *list)
-{
-	size_t		bytes = 0;
-
-	for (const struct submission *sub = list; sub != NULL; sub = sub->next)
-		bytes += sub->nbytes;
-	if (bytes > 0)
-	{
-		pthread_mutex_lock(&s->lock);
-		s->inflight_bytes -= bytes;
-		metric_set(METRIC_QUEUE_BYTES, (int64_t) s->inflight_bytes);
-		pthread_mutex_unlock(&s->lock);
-	}
-	while (list != NULL)
-	{
-		struct submission *sub = list;
-
-		list = sub->next;
-		sub->done(sub);			/* its last touch */
-	}
-}
-
-/* Takes submissions off the queue: up to batch_rows events, one at least. */
-static struct submission *
-take_queue(struct store *s)
-{
-	struct submission *list;
-	struct submission **end;
-	size_t		rows = 0;
-
-	pthread_mutex_lock(&s->lock);
-	list = s->head;
-	end = &list;
-	while (*end != NULL && (end == &list || rows + (*end)->nevents <= s->batch_rows))
-	{
-		rows += (*end)->nevents;
-		s->queued--;
-		end = &(*end)->next;
-	}
-	s->head = *end;
-	*end = NULL;
-	if (s->head == NULL)
-		s->tail = &s->head;
-	metric_set(METRIC_QUEUE_REQUESTS, (int64_t) s->queued);
-	pthread_mutex_unlock(&s->lock);
-	return list;
-}
-
-static bool
-queue_is_empty(struct store *s, bool *closing)
-{
-	bool		empty;
-
-	pthread_mutex_lock(&s->lock);
-	empty = s->head == NULL;
-	*closing = s->closing;
-	pthread_mutex_unlock(&s->lock);
-	return empty;
-}
-
-/* Fails a list of submissions. */
-static void
-answer_unavailable(struct store *s, struct submission *list)
-{
-	int			retry_after_s = store_retry_after_s(s);
-
-	for (struct submission *sub = list; sub != NULL; sub = sub->next)
-	{
-		sub->result = SUBMISSION_UNAVAILABLE;
-		sub->retry_after_s = retry_after_s;
-		metric_add(METRIC_REFUSED_DEADLINE, 1);
-	}
-	answer(s, list);
-}
-
-/* Answers queued submissions whose time is up; the oldest are at the head. */
-static void
-expire_queue(struct store *s, int64_t now_us)
-{
-	struct submission *list;
-	struct submission **end;
-
-	pthread_mutex_lock(&s->lock);
-	list = s->head;
-	end = &list;
-	while (*end != NULL && (*end)->deadline_us <= now_us)
-	{
-		s->queued--;
-		end = &(*end)->next;
-	}
-	s->head = *end;
-	*end = NULL;
-	if (s->head == NULL)
-		s->tail = &s->head;
-	pthread_mutex_unlock(&s->lock);
-	answer_unavailable(s, list);
-}
 
 /* Ends the batch, done or not, and answers it. */
 static void
@@ -210,19 +86,32 @@ finish_batch(struct store *s)
 	if (!whole)
 		for (const struct submission *sub = list; sub != NULL; sub = sub->next)
 			metric_add(METRIC_REFUSED_DEADLINE, sub->result == SUBMISSION_UNAVAILABLE);
-	answer(s, list);
+	queue_answer(&s->queue, list);
 }
 
-/* What cannot wait any longer is answered. */
+/*
+ * What is left of the batch goes to the spool, under its batch ids: a COMMIT of
+ * it may have been sent. Without a spool it is refused.
+ */
 static void
-expire(struct store *s, int64_t now_us)
+give_up_batch(struct store *s)
 {
-	if (s->batch.submissions != NULL && s->batch_deadline_us <= now_us)
+	if (s->batch.submissions == NULL)
+		return;
+	if (!queue_is_spoolable(&s->queue) || !spool_divert(s->spool, &s->batch))
 		finish_batch(s);
-	expire_queue(s, now_us);
 }
 
-/* Waits after a failure, answering what expires meanwhile. False to leave. */
+/* True when the batch must not wait for PostgreSQL any longer. */
+static bool
+batch_is_due(struct store *s, int64_t now_us)
+{
+	return s->batch.submissions != NULL &&
+		(s->batch_deadline_us <= now_us ||
+		 (s->failures >= AWAY_FAILURES && queue_is_spoolable(&s->queue)));
+}
+
+/* Waits after a failure, letting go of a batch that cannot. False to leave. */
 static bool
 back_off(struct store *s)
 {
@@ -234,15 +123,16 @@ back_off(struct store *s)
 		int64_t		now_us = monotonic_us();
 		int64_t		slice_us = now_us + BACKOFF_FIRST_US;
 		bool		closing;
-		bool		empty = queue_is_empty(s, &closing);
+		bool		empty = queue_is_empty(&s->queue, &closing);
 
-		expire(s, now_us);
-		if (closing && (now_us >= atomic_load(&s->give_up_us) ||
+		if (batch_is_due(s, now_us))
+			give_up_batch(s);
+		if (closing && (now_us >= atomic_load(&s->give_up_us) || queue_is_spoolable(&s->queue) ||
 						(empty && s->batch.submissions == NULL)))
 			return false;
 		if (now_us >= until_us)
 			return true;
-		sleep_until(s, -1, slice_us < until_us ? slice_us : until_us);
+		queue_sleep(s->queue.committer_fd, -1, slice_us < until_us ? slice_us : until_us);
 	}
 }
 
@@ -256,6 +146,7 @@ set_state(struct store *s, bool connected, const char *state)
 	s->connected = connected;
 	s->state = state;
 	pthread_mutex_unlock(&s->lock);
+	queue_set_connected(&s->queue, connected, s->failures >= AWAY_FAILURES);
 	metric_set(METRIC_PG_UP, connected);
 }
 
@@ -268,6 +159,18 @@ is_up(struct store *s)
 	up = s->connected;
 	pthread_mutex_unlock(&s->lock);
 	return up;
+}
+
+/* What an outage means for those who post. */
+static const char *
+consequence(struct store *s)
+{
+	struct store_facts facts;
+
+	store_get_facts(s, &facts);
+	if (!facts.known)
+		return "events are refused (503): a gateway that has never reached its database cannot take any";
+	return queue_is_spoolable(&s->queue) ? "events go to the spool" : "events are refused (503)";
 }
 
 /* Logs the start of an outage, and again only when its reason changes. */
@@ -285,18 +188,17 @@ note_failure(struct store *s, const struct pgfailure *failure)
 	log_event(operator_needed ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING, "pg_lost",
 			  LOG_STR("class", pgerror_class_name(failure->class)),
 			  LOG_STR("sqlstate", failure->sqlstate),
-			  LOG_STR("reason", failure->message));
+			  LOG_STR("reason", failure->message),
+			  LOG_STR("consequence", consequence(s)));
 }
 
 static void
 note_success(struct store *s)
 {
-	int64_t		outage_us;
+	int64_t		outage_us = monotonic_us() - s->down_since_us;
 
-	pthread_mutex_lock(&s->lock);
-	outage_us = monotonic_us() - s->down_since_us;
-	pthread_mutex_unlock(&s->lock);
 	s->failures = 0;
+	s->prove = false;
 	set_state(s, true, "ok");
 	if (s->outage_logged)
 		log_event(LOG_LEVEL_INFO, "pg_recovered", LOG_I64("outage_ms", outage_us / US_PER_MS));
@@ -327,7 +229,26 @@ publish_facts(struct store *s, const struct store_facts *facts)
 	s->facts = *facts;
 	pthread_mutex_unlock(&s->lock);
 	s->facts_read_us = monotonic_us();
+	spool_remember(s->spool, facts);
 	return true;
+}
+
+/* What the spool knows from an earlier connection, while nothing else is known. */
+static void
+offer_facts(void *arg, const struct store_facts *facts)
+{
+	struct store *s = arg;
+
+	pthread_mutex_lock(&s->lock);
+	if (!s->facts.known)
+		s->facts = *facts;
+	pthread_mutex_unlock(&s->lock);
+}
+
+static int
+host_retry_after_s(void *arg)
+{
+	return store_retry_after_s(arg);
 }
 
 /* Loads the prices where there has been word of a change. */
@@ -339,7 +260,10 @@ refresh_prices(struct store *s)
 	if (!pgsession_notified(&s->committer.session) && !s->committer.prices_stale)
 		return true;
 	s->committer.prices_stale = false;
-	return prices_load(&s->prices, &s->committer.session, &failure) || leave_session(s, &failure);
+	if (!prices_load(&s->prices, &s->committer.session, &failure))
+		return leave_session(s, &failure);
+	spool_remember(s->spool, &s->facts);
+	return true;
 }
 
 /* One attempt to connect. */
@@ -378,16 +302,26 @@ next_batch(struct store *s)
 
 	if (s->batch.submissions != NULL)
 		return true;			/* one that is being tried again */
-	list = take_queue(s);
+	list = queue_take(&s->queue, s->batch_rows);
 	if (list == NULL)
 		return false;
 	s->batch_deadline_us = list->deadline_us;
 	if (!batch_fill(&s->batch, list, prices_version(&s->prices)))
 	{
-		answer_unavailable(s, list);
+		queue_answer_unavailable(&s->queue, list, store_retry_after_s(s));
 		return false;
 	}
 	return true;
+}
+
+/* After work on a batch that did not end well. */
+static void
+note_trouble(struct store *s, enum pgerror_class class, const struct pgfailure *failure)
+{
+	if (class == PGERROR_LOST || pgerror_needs_reconnect(failure->sqlstate))
+		pgsession_close(&s->committer.session);
+	s->prove = class != PGERROR_LOST;
+	note_failure(s, failure);
 }
 
 /* Works on the batch; on trouble, closes the session if it is of no use. */
@@ -395,8 +329,10 @@ static void
 run_batch(struct store *s)
 {
 	struct pgfailure failure = {0};
-	enum pgerror_class class = commit_batch(&s->committer, &s->batch, &failure);
+	enum pgerror_class class;
 
+	s->committer.deadline_us = queue_is_spoolable(&s->queue) ? s->batch_deadline_us : INT64_MAX;
+	class = commit_batch(&s->committer, &s->batch, &failure);
 	if (class == PGERROR_NONE)
 	{
 		if (!is_up(s))
@@ -405,16 +341,50 @@ run_batch(struct store *s)
 		return;
 	}
 	metric_add(METRIC_STORE_RETRIES, 1);
-	if (class == PGERROR_LOST || pgerror_needs_reconnect(failure.sqlstate))
-		pgsession_close(&s->committer.session);
-	note_failure(s, &failure);
+	note_trouble(s, class, &failure);
+}
+
+/* Drains a record; true when there was one to work on. */
+static bool
+drain_step(struct store *s)
+{
+	struct pgfailure failure = {0};
+	enum pgerror_class class;
+
+	if (!drain_next(&s->drain))
+		return false;
+	class = drain_run(&s->drain, &s->committer, &failure);
+	if (class == PGERROR_NONE)
+	{
+		if (!is_up(s))
+			note_success(s);
+	}
+	else if (class == PGERROR_LOST || pgerror_needs_reconnect(failure.sqlstate) || !is_up(s))
+		note_trouble(s, class, &failure);
+	return true;
+}
+
+/*
+ * Whether a session that has just come up may be relied on. After a batch that
+ * failed in a session that worked, its COMMIT must show it: its own, or, when it
+ * has been spooled, that of the first record.
+ */
+static bool
+is_proven(struct store *s)
+{
+	struct spool_counts counts;
+
+	if (s->batch.submissions != NULL)
+		return false;
+	spool_counts(s->spool, &counts);
+	return !s->prove || counts.records == 0;
 }
 
 /* Nothing to do: waits for work, and notices when the server goes away. */
 static void
 idle(struct store *s)
 {
-	sleep_until(s, PQsocket(s->committer.session.conn), monotonic_us() + IDLE_WAIT_US);
+	queue_sleep(s->queue.committer_fd, PQsocket(s->committer.session.conn), monotonic_us() + IDLE_WAIT_US);
 	if (!pgsession_alive(&s->committer.session))
 	{
 		struct pgfailure failure = {0};
@@ -434,7 +404,7 @@ committer_main(void *arg)
 	for (;;)
 	{
 		bool		closing;
-		bool		empty = queue_is_empty(s, &closing);
+		bool		empty = queue_is_empty(&s->queue, &closing);
 
 		if (closing && ((empty && s->batch.submissions == NULL) ||
 						monotonic_us() >= atomic_load(&s->give_up_us)))
@@ -452,16 +422,21 @@ committer_main(void *arg)
 			continue;
 		if (!refresh_prices(s))
 			continue;
-		/* while a batch is stuck, only its COMMIT shows that the trouble is over */
-		if (!is_up(s) && s->batch.submissions == NULL)
+		if (!is_up(s) && is_proven(s))
 			note_success(s);
+		/* the new and the old by turns: neither waits for all of the other */
 		if (next_batch(s))
+		{
 			run_batch(s);
-		else if (queue_is_empty(s, &closing) && !closing)
+			if (s->failures > 0)
+				continue;
+		}
+		if (!closing && drain_step(s))
+			continue;
+		if (queue_is_empty(&s->queue, &closing) && !closing)
 			idle(s);
 	}
-	finish_batch(s);
-	expire_queue(s, INT64_MAX);
+	give_up_batch(s);
 	pgsession_close(&s->committer.session);
 	return NULL;
 }
@@ -470,20 +445,18 @@ struct store *
 store_open(const struct settings *settings)
 {
 	struct store *s = calloc(1, sizeof(*s));
+	const char *reason = "out of memory or descriptors";
 	int			rc;
 
 	if (s == NULL)
 	{
-		log_event(LOG_LEVEL_ERROR, "store_failed", LOG_STR("reason", "out of memory"));
+		log_event(LOG_LEVEL_ERROR, "store_failed", LOG_STR("reason", reason));
 		return NULL;
 	}
 	s->session_options.db_url = settings->metrics_db_url;
 	s->session_options.retention_days = settings->metrics_retention_days;
 	s->batch_rows = (size_t) settings->metrics_batch_size;
-	s->max_requests = (size_t) settings->queue_requests;
-	s->max_bytes = (size_t) settings->inflight_bytes;
-	s->wait_us = settings->metrics_flush_interval_ms * US_PER_MS;
-	s->tail = &s->head;
+	s->spool_configured = settings->spool_path[0] != '\0';
 	s->state = "connecting";
 	s->down_since_us = monotonic_us();
 	s->committer.session.give_up_us = &s->give_up_us;
@@ -492,50 +465,31 @@ store_open(const struct settings *settings)
 	batch_init(&s->batch);
 	prices_init(&s->prices);
 	pthread_mutex_init(&s->lock, NULL);
-	s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	rc = s->wake_fd < 0 ? errno : pthread_create(&s->thread, NULL, committer_main, s);
-	if (rc != 0)
+	if (queue_init(&s->queue, (size_t) settings->queue_requests, (size_t) settings->inflight_bytes,
+				   settings->metrics_flush_interval_ms * US_PER_MS))
 	{
-		log_event(LOG_LEVEL_ERROR, "store_failed", LOG_STR("reason", strerror(rc)));
-		store_free(s);
-		return NULL;
+		s->spool_host = (struct spool_host) {.queue = &s->queue, .prices = &s->prices, .facts = offer_facts,
+		.retry_after_s = host_retry_after_s, .arg = s};
+		s->spool = spool_open(settings, &s->spool_host);
 	}
-	return s;
+	drain_init(&s->drain, s->spool);
+	if (s->spool != NULL)
+	{
+		rc = pthread_create(&s->thread, NULL, committer_main, s);
+		if (rc == 0)
+			return s;
+		reason = strerror(rc);
+	}
+	log_event(LOG_LEVEL_ERROR, "store_failed", LOG_STR("reason", reason));
+	spool_close(s->spool);
+	store_free(s);
+	return NULL;
 }
 
 enum store_submit_result
 store_submit(struct store *s, struct submission *sub)
 {
-	int64_t		now_us = monotonic_us();
-	enum store_submit_result result = STORE_SUBMITTED;
-	bool		was_empty = false;
-
-	sub->result = SUBMISSION_PENDING;
-	sub->retry_after_s = 0;
-	sub->next = NULL;
-	sub->deadline_us = now_us + s->wait_us;
-
-	pthread_mutex_lock(&s->lock);
-	if (s->closing || (!s->connected && now_us - s->down_since_us >= s->wait_us))
-		result = STORE_CLOSED;
-	else if (s->queued >= s->max_requests ||
-			 (s->inflight_bytes > 0 && sub->nbytes > s->max_bytes - s->inflight_bytes) ||
-			 sub->nbytes > s->max_bytes)
-		result = STORE_FULL;
-	else
-	{
-		was_empty = s->head == NULL;
-		*s->tail = sub;
-		s->tail = &sub->next;
-		s->queued++;
-		s->inflight_bytes += sub->nbytes;
-		metric_set(METRIC_QUEUE_REQUESTS, (int64_t) s->queued);
-		metric_set(METRIC_QUEUE_BYTES, (int64_t) s->inflight_bytes);
-	}
-	pthread_mutex_unlock(&s->lock);
-	if (was_empty)
-		wake(s);
-	return result;
+	return queue_submit(&s->queue, sub);
 }
 
 void
@@ -553,15 +507,26 @@ store_get_prices(struct store *s)
 }
 
 bool
-store_ready(struct store *s, const char **state)
+store_ready(struct store *s, struct store_state *state)
 {
-	bool		ready;
+	struct spool_counts counts;
+	bool		closing;
+	bool		spoolable = queue_is_spoolable(&s->queue);
 
+	(void) queue_is_empty(&s->queue, &closing);
+	spool_counts(s->spool, &counts);
 	pthread_mutex_lock(&s->lock);
-	ready = s->connected && !s->closing;
-	*state = s->closing ? "draining" : s->state;
+	*state = (struct store_state) {.word = closing ? "draining" : s->state, .durable_in = "nowhere",
+	.spool = !s->spool_configured ? "off" : spoolable ? "ok" : "unavailable",
+	.spooled_events = counts.events};
+	if (s->connected)
+		state->durable_in = "postgres";
+	else if (spoolable && s->facts.known)
+		state->durable_in = "spool";
+	else if (!s->facts.known && strcmp(s->state, "unavailable") == 0)
+		state->word = "never_reached";
 	pthread_mutex_unlock(&s->lock);
-	return ready;
+	return !closing && state->durable_in[0] != 'n';
 }
 
 int
@@ -575,12 +540,15 @@ store_retry_after_s(struct store *s)
 void
 store_close(struct store *s, int deadline_ms)
 {
-	atomic_store(&s->give_up_us, monotonic_us() + (int64_t) deadline_ms * US_PER_MS);
-	pthread_mutex_lock(&s->lock);
-	s->closing = true;
-	pthread_mutex_unlock(&s->lock);
-	wake(s);
+	int			spool_ms = deadline_ms / 2 < CLOSE_SPOOL_MS ? deadline_ms / 2 : CLOSE_SPOOL_MS;
+
+	atomic_store(&s->give_up_us, monotonic_us() + (int64_t) (deadline_ms - spool_ms) * US_PER_MS);
+	queue_close(&s->queue);
 	pthread_join(s->thread, NULL);
+	drain_free(&s->drain);
+	drain_init(&s->drain, NULL);
+	spool_close(s->spool);
+	s->spool = NULL;
 }
 
 void
@@ -588,12 +556,11 @@ store_free(struct store *s)
 {
 	if (s == NULL)
 		return;
-	if (s->wake_fd >= 0)
-		close(s->wake_fd);
 	batch_free(&s->batch);
 	copy_buffer_free(&s->committer.buffer);
 	rejected_free(&s->committer.rejected);
 	prices_free(&s->prices);
+	queue_free(&s->queue);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
 }

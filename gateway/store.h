@@ -1,14 +1,15 @@
 /*
- * The store: makes submissions durable.
+ * The store: makes submissions durable, in PostgreSQL or, while that is away or
+ * too slow, in the spool.
  *
  * HTTP workers (and nobody else) call store_submit; one committer thread owns
- * the PostgreSQL connection. Group commit: whatever has been submitted while
+ * the PostgreSQL connection, another one the spool. Group commit: whatever has been submitted while
  * the committer was busy is its next batch (up to metrics_batch_size rows), so
  * an idle store commits at once and a busy one commits in large batches; there
  * is no timer.
  *
  * Results are final before done() is called: a submission is durable (COMMIT
- * has been acknowledged, synchronous_commit on) or it is not.
+ * has been acknowledged, synchronous_commit on, or the spool's) or it is not.
  */
 #ifndef GATEWAY_STORE_H
 #define GATEWAY_STORE_H
@@ -46,7 +47,7 @@ struct submission
 	int64_t		catalogue_version;
 	enum submission_result result;
 	int			retry_after_s;	/* for SUBMISSION_UNAVAILABLE */
-	/* called once, from the committer's thread, must not block */
+	/* called once, from the committer's or the spooler's thread, must not block */
 	void		(*done) (struct submission *);
 	void	   *owner;			/* the submitter's */
 	struct arena *arena;		/* for the texts of reject_reason; NULL: static ones only */
@@ -70,6 +71,15 @@ struct store_facts
 	size_t		hash_secret_len;
 };
 
+/* What /readyz says. */
+struct store_state
+{
+	const char *word;
+	const char *durable_in;		/* postgres, spool or nowhere */
+	const char *spool;			/* ok, unavailable or off */
+	int64_t		spooled_events;
+};
+
 /* Starts the committer. It connects by itself, for ever, with back-off. NULL
  * and a logged reason when out of memory or threads. */
 struct store *store_open(const struct settings *settings);
@@ -80,12 +90,12 @@ void		store_get_facts(struct store *s, struct store_facts *facts);
 /* The prices in effect, to be let go of with catalogue_release(); NULL while
  * there are none. Cheap; any thread. */
 struct catalogue *store_get_prices(struct store *s) __attribute__((warn_unused_result));
-/* True while events can be made durable. state gets a short word for /readyz. */
-bool		store_ready(struct store *s, const char **state);
+/* True while events can be made durable. */
+bool		store_ready(struct store *s, struct store_state *state);
 /* Seconds a client should wait before trying again (from the real back-off). */
 int			store_retry_after_s(struct store *s);
-/* No more submissions; commits what is queued for at most deadline_ms, then
- * finishes the rest as SUBMISSION_UNAVAILABLE; joins the thread. */
+/* No more submissions; commits what is queued for at most deadline_ms, spools
+ * the rest or finishes it as SUBMISSION_UNAVAILABLE; joins the threads. */
 void		store_close(struct store *s, int deadline_ms);
 /* Frees it, after store_close and when nobody can call it any more. */
 void		store_free(struct store *s);

@@ -56,14 +56,15 @@ sub run_gateway
 # Starts one. node or db_url; args; env; listen (default a free port of
 # 127.0.0.1); ready => 0: do not wait for /readyz, only until it listens;
 # token: sent with every call; maintenance: its interval (default 0,
-# never: tests say themselves when housekeeping is due).
+# never: tests say themselves when housekeeping is due); spool: the path of its
+# spool (default none).
 sub start
 {
 	my ($class, %o) = @_;
 	my $self = bless { token => $o{token}, log => PostgreSQL::Test::Utils::tempdir_short() . '/gateway.log' }, $class;
 	my $url = $o{db_url} // $o{node}->connstr('metrics');
 	my @command = (gateway_program(), '--listen', $o{listen} // '127.0.0.1:0', '--metrics-db-url', $url,
-		'--maintenance-interval-s', $o{maintenance} // 0, @{ $o{args} // [] });
+		'--maintenance-interval-s', $o{maintenance} // 0, '--spool-path', $o{spool} // '', @{ $o{args} // [] });
 	my $pid = fork() // die "fork: $!";
 	if ($pid == 0)
 	{
