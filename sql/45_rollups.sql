@@ -169,14 +169,6 @@ AS $$
       FROM ccproxy.rollup_state s, pg_control_system() c
 $$;
 
-CREATE FUNCTION ccproxy._mark_minutes(moments timestamptz[]) RETURNS void
-LANGUAGE sql VOLATILE
-SET search_path = pg_catalog, pg_temp
-AS $$
-    INSERT INTO ccproxy.dirty_minute (minute)
-    SELECT DISTINCT ccproxy._bucket('m', t) FROM unnest(moments) AS t WHERE t IS NOT NULL
-$$;
-
 CREATE FUNCTION ccproxy.mark_dirty(from_ts timestamptz, to_ts timestamptz) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp

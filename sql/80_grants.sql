@@ -76,7 +76,6 @@ BEGIN
         'ccproxy._create_job_table()',
         'ccproxy._create_health_view()',
         'ccproxy._create_bi_views()',
-        'ccproxy._mark_minutes(timestamptz[])',
         'ccproxy.mark_dirty(timestamptz, timestamptz)',
         'ccproxy._raw_cells(text, tstzmultirange, "char")',
         'ccproxy._rebuild(text, "char", "char", tstzmultirange)',
