@@ -78,6 +78,14 @@ build/run/loader: test/bench/loader.c $(TRAFFIC_C) $(TRAFFIC_H)
 	@mkdir -p $(@D)
 	$(CC) $(RUN_FLAGS) -o $@ $< $(TRAFFIC_C) -lm -lpthread
 
+build/run/bare_http: test/bench/bare_http.c
+	@mkdir -p $(@D)
+	$(CC) $(RUN_FLAGS) -o $@ $< $(shell pkg-config --cflags --libs libmicrohttpd)
+
+build/run/bare_commit: test/bench/bare_commit.c
+	@mkdir -p $(@D)
+	$(CC) $(RUN_FLAGS) -o $@ $< $(shell pkg-config --cflags --libs libpq)
+
 run start stop demo:
 	@gateway/run/run $@
 
@@ -94,12 +102,15 @@ fuzz:
 	@FUZZ_SECONDS=$${FUZZ_SECONDS:-60} SUITES=fuzz test/run
 
 bench:
-	@set -e; for b in $${BENCH:-$(filter-out %.c %.h %.md %.mk %.pm,$(wildcard test/bench/*))}; do echo "== $$b"; $$b; done
+	@set -e; for b in $${BENCH:-$(filter-out test/bench/soak %.c %.h %.md %.mk %.pm %.sh,$(wildcard test/bench/*))}; do echo "== $$b"; $$b; done
+
+soak:
+	@test/bench/soak
 
 help:
 	@sed -n 's/^## \{0,1\}//p' Makefile
 
-.PHONY: run start stop demo test crash reconcile fuzz bench help gateway-skipped install-gateway uninstall-gateway
+.PHONY: run start stop demo test crash reconcile fuzz bench soak help gateway-skipped install-gateway uninstall-gateway
 .DEFAULT_GOAL := all
 
 ## ccproxy_metrics
@@ -122,5 +133,6 @@ help:
 ##                        (CCPROXY_RECONCILE_ROUNDS=100, CCPROXY_RECONCILE_SEED=1)
 ##   make fuzz            long fuzzing (FUZZ_SECONDS=60 for each target)
 ##   make bench           measurements (BENCH=test/bench/ingest chooses)
+##   make soak            ten minutes of load: memory must not grow (SOAK_SECONDS=600)
 ##   make catalogue       bring the shipped prices up to date (needs npm)
 ##   make clean           remove what was built; var/ stays

@@ -35,11 +35,11 @@ compare_ids(const struct event *a, const struct event *b)
 }
 
 static int
-compare_keys(const struct event *a, const struct event *b)
+compare_keys(const struct batch_item *a, const struct batch_item *b)
 {
 	if (a->ts_us != b->ts_us)
 		return a->ts_us < b->ts_us ? -1 : 1;
-	return compare_ids(a, b);
+	return compare_ids(a->event, b->event);
 }
 
 /* Direct items first, by key. */
@@ -51,7 +51,7 @@ compare_items(const void *pa, const void *pb)
 
 	if (a->direct != b->direct)
 		return a->direct ? -1 : 1;
-	return compare_keys(a->event, b->event);
+	return compare_keys(a, b);
 }
 
 static int
@@ -134,7 +134,7 @@ take_out_repeats(struct batch *b)
 		struct batch_item *item = &b->items[i];
 		struct batch_item *last = kept > 0 ? &b->items[kept - 1] : NULL;
 
-		if (item->direct && last != NULL && compare_keys(last->event, item->event) == 0)
+		if (item->direct && last != NULL && compare_keys(last, item) == 0)
 		{
 			void	   *repeats = b->repeats;
 
@@ -182,7 +182,11 @@ batch_fill(struct batch *b, struct submission *list, int64_t catalogue_version)
 		bool		priced = catalogue_version != CATALOGUE_NONE && s->catalogue_version == catalogue_version;
 
 		for (size_t i = 0; i < s->nevents; i++)
-			b->items[b->nitems++] = (struct batch_item) {&s->events[i], s, priced && event_is_direct(&s->events[i])};
+			{
+			struct event *event = &s->events[i];
+
+			b->items[b->nitems++] = (struct batch_item) {event->ts_us, event, s, priced && event_is_direct(event)};
+		}
 	}
 	if (!merge_what_has_parts(b))
 		goto fail;
@@ -213,7 +217,7 @@ batch_restore(struct batch *b, struct submission *s, size_t ndirect, bool staged
 	b->nitems = s->nevents;
 	b->nrepeats = 0;
 	for (size_t i = 0; i < s->nevents; i++)
-		b->items[i] = (struct batch_item) {&s->events[i], s, i < ndirect};
+		b->items[i] = (struct batch_item) {s->events[i].ts_us, &s->events[i], s, i < ndirect};
 	b->units[0] = (struct batch_unit) {.first = 0, .count = s->nevents, .staged = staged};
 	memcpy(b->units[0].id, id, UUID_TEXT_CHARS);
 	b->nunits = 1;

@@ -21,6 +21,7 @@
 
 struct batch_item
 {
+	int64_t		ts_us;			/* the event's, at hand for sorting */
 	struct event *event;
 	struct submission *submission;
 	bool		direct;			/* straight COPY, as priced; those come first, by key */

@@ -8,6 +8,26 @@
 
 #include "gateway/json_check.h"
 
+#define PLAIN_DIGITS 18
+
+/* Plain digits, few enough not to overflow: most numbers there are. */
+static bool
+plain_digits(const char *text, size_t len, int64_t *out)
+{
+	int64_t		value = 0;
+
+	if (len > PLAIN_DIGITS)
+		return false;
+	for (size_t i = 0; i < len; i++)
+	{
+		if (text[i] < '0' || text[i] > '9')
+			return false;
+		value = value * 10 + (text[i] - '0');
+	}
+	*out = value;
+	return true;
+}
+
 enum decimal_result
 decimal_scaled(const char *text, size_t len, int scale, int64_t *out)
 {
@@ -22,6 +42,8 @@ decimal_scaled(const char *text, size_t len, int scale, int64_t *out)
 	const uint64_t limit = INT64_MAX;
 	size_t		i = 0;
 
+	if (scale == 0 && plain_digits(text, len, out))
+		return DECIMAL_EXACT;
 	if (i < len && text[i] == '-')
 	{
 		negative = true;

@@ -247,6 +247,23 @@ decode_lines(struct decoding *d, const char *p, const char *end)
 	return DECODE_OK;
 }
 
+/* One object, an array or lines, whichever begins there. */
+static enum decode_status
+decode_body(struct decoding *d, const char *p, const char *end)
+{
+	if (*p == '[')
+		return decode_array(d, p, end);
+	if (*p == '{')
+	{
+		struct json_scan scan = scan_for(d);
+
+		/* one object over any number of lines? */
+		if (json_scan_value(p, end, &scan) && json_skip_space(scan.end, end) == end)
+			return add_event(d, &scan) ? DECODE_OK : fail_memory(d);
+	}
+	return decode_lines(d, p, end);
+}
+
 enum decode_status
 decode_events(struct arena *arena, char *body, size_t len,
 			  const struct decode_options *options, struct decode_result *result)
@@ -255,28 +272,20 @@ decode_events(struct arena *arena, char *body, size_t len,
 	struct decoding d = {.arena = arena, .options = options, .result = result, .body = body, .len = len};
 	const char *p = body;
 	const char *end = body + len;
+	enum decode_status status;
 
 	*result = (struct decode_result) {0};
 	if (!options->facts->known)
 		return fail(&d, DECODE_NOT_READY, "the database has not been reached yet");
 	if (len > INT_MAX)
 		return fail(&d, DECODE_TOO_MANY, "the body is too long");
-	event_decoder_init(&d.decoder, arena, body, options, result);
-
 	if (len >= 3 && memcmp(p, byte_order_mark, 3) == 0)
 		p += 3;
 	p = json_skip_space(p, end);
 	if (p == end)
 		return fail(&d, DECODE_BAD_BODY, "the body is empty");
-	if (*p == '[')
-		return decode_array(&d, p, end);
-	if (*p == '{')
-	{
-		struct json_scan scan = scan_for(&d);
-
-		/* one object over any number of lines? */
-		if (json_scan_value(p, end, &scan) && json_skip_space(scan.end, end) == end)
-			return add_event(&d, &scan) ? DECODE_OK : fail_memory(&d);
-	}
-	return decode_lines(&d, p, end);
+	event_decoder_init(&d.decoder, arena, body, options, result);
+	status = decode_body(&d, p, end);
+	event_decoder_free(&d.decoder);
+	return status;
 }

@@ -435,8 +435,7 @@ read_member(struct reading *r, uint8_t *found, size_t i)
 static bool
 set_hash(struct reading *r, int column, const char *text, uint32_t len, bool hex)
 {
-	const struct store_facts *facts = r->d->options->facts;
-	const uint8_t *hash = keyhash_cached(&r->d->hashes, facts->hash_secret, facts->hash_secret_len, text, len);
+	const uint8_t *hash = keyhash_cached(&r->d->hashes, text, len);
 	uint32_t	size = hex ? KEYHASH_HEX_CHARS : EVENT_KEY_HASH_BYTES;
 	char	   *copy = hash ? arena_alloc(r->d->arena, size) : NULL;
 
@@ -579,8 +578,14 @@ event_decoder_init(struct event_decoder *d, struct arena *arena, char *body,
 	d->options = options;
 	d->result = result;
 	d->body = body;
-	keyhash_cache_init(&d->hashes);
+	keyhash_cache_init(&d->hashes, options->facts->hash_secret, options->facts->hash_secret_len);
 	memset(d->expected, KEY_UNKNOWN, sizeof(d->expected));
+}
+
+void
+event_decoder_free(struct event_decoder *d)
+{
+	keyhash_cache_free(&d->hashes);
 }
 
 void

@@ -46,6 +46,7 @@ struct decoded_event
 
 void		event_decoder_init(struct event_decoder *d, struct arena *arena, char *body,
 							   const struct decode_options *options, struct decode_result *result);
+void		event_decoder_free(struct event_decoder *d);
 /* scan is of one value, made with d->members; event->index is the caller's. */
 void		decode_event(struct event_decoder *d, struct json_scan *scan, struct event *event,
 						 struct decoded_event *out);

@@ -93,10 +93,13 @@ json_utf8_prefix(const char *s, size_t len, size_t max)
 	return max;
 }
 
-/* True when one of the eight bytes needs a closer look: a quote, a backslash,
- * below space or not ASCII. */
-static inline bool
-word_is_special(uint64_t v)
+/*
+ * Not zero when one of the eight bytes needs a closer look: a quote, a backslash,
+ * below space or not ASCII. The lowest bit set is then in the first such byte
+ * (borrows only run upwards), counted from the least significant.
+ */
+static inline uint64_t
+special_bytes(uint64_t v)
 {
 	const uint64_t ones = 0x0101010101010101ULL;
 	const uint64_t high = 0x8080808080808080ULL;
@@ -105,6 +108,19 @@ word_is_special(uint64_t v)
 
 	return (((quote - ones) & ~quote) | ((slash - ones) & ~slash) |
 			((v - ones * 0x20) & ~v) | v) & high;
+}
+
+/* Eight bytes, the first one least significant. */
+static inline uint64_t
+load_bytes(const char *p)
+{
+	uint64_t	v;
+
+	memcpy(&v, p, sizeof(v));
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+	v = __builtin_bswap64(v);
+#endif
+	return v;
 }
 
 /* Four hexadecimal digits at p, or -1. */
@@ -191,11 +207,13 @@ scan_string(struct walk *w, bool *escaped)
 
 		while (w->end - w->p >= 8)
 		{
-			uint64_t	v;
+			uint64_t	special = special_bytes(load_bytes(w->p));
 
-			memcpy(&v, w->p, 8);
-			if (word_is_special(v))
+			if (special != 0)
+			{
+				w->p += __builtin_ctzll(special) / 8;
 				break;
+			}
 			w->p += 8;
 		}
 		if (w->p >= w->end)

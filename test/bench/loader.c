@@ -8,16 +8,21 @@
  * every event was accepted.
  *
  *	loader --url URL [--token-file F] [--events N] [--per-body N]
- *	       [--connections N] [--days N] [--seed N]
+ *	       [--connections N] [--days N] [--seed N] [--resend]
+ *
+ * --resend is a client gone mad: it posts its first body again and again until
+ * SIGTERM, and takes every answer of 200 for right.
  *
  * The events lie in the last --days whole days before today, evenly.
  */
 #include <getopt.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "gateway/run/http_client.h"
@@ -42,12 +47,22 @@ struct connection
 	long		duplicates;
 	long		rejected;
 	long		refused;		/* answers that were not 200 */
-	double		slowest_s;
 };
 
 static struct body *bodies;
+static float *answer_ms;		/* of each body, how long its answer took */
 static long nbodies;
 static _Atomic long next_body;
+static bool resend;				/* post the first body again until stopped */
+static volatile sig_atomic_t stopped;
+
+static void
+stop(int signal_number)
+{
+	(void) signal_number;
+	stopped = 1;
+}
+
 
 static double
 now_s(void)
@@ -58,23 +73,30 @@ now_s(void)
 	return (double) t.tv_sec + (double) t.tv_nsec / 1e9;
 }
 
+/* CPU this process has used, all threads. */
+static double
+cpu_s(void)
+{
+	struct rusage u;
+
+	getrusage(RUSAGE_SELF, &u);
+	return (double) (u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double) (u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+}
+
 static void *
 post_bodies(void *arg)
 {
 	struct connection *c = arg;
 	long		i;
 
-	while ((i = atomic_fetch_add(&next_body, 1)) < nbodies)
+	while (!stopped && (i = resend ? 0 : atomic_fetch_add(&next_body, 1)) < nbodies)
 	{
 		double		start = now_s();
-		double		took;
 		int			status;
 
 		status = http_client_patient(&c->client, "POST", "/metrics/api/events", "application/x-ndjson",
 									 bodies[i].text, bodies[i].len, PATIENCE_S);
-		took = now_s() - start;
-		if (took > c->slowest_s)
-			c->slowest_s = took;
+		answer_ms[i] = (float) ((now_s() - start) * 1000);
 		if (status != 200)
 		{
 			if (c->refused++ == 0)
@@ -101,7 +123,8 @@ make_bodies(long events, long per_body, long ndays, uint64_t seed, struct traffi
 
 	nbodies = (events + per_body - 1) / per_body;
 	bodies = calloc((size_t) nbodies, sizeof(*bodies));
-	ok = ok && bodies != NULL;
+	answer_ms = calloc((size_t) nbodies, sizeof(*answer_ms));
+	ok = ok && bodies != NULL && answer_ms != NULL;
 	for (long b = 0; ok && b < nbodies; b++)
 	{
 		size_t		len = 0;
@@ -129,6 +152,15 @@ make_bodies(long events, long per_body, long ndays, uint64_t seed, struct traffi
 	return ok;
 }
 
+static int
+compare_floats(const void *pa, const void *pb)
+{
+	float		a = *(const float *) pa;
+	float		b = *(const float *) pb;
+
+	return (a > b) - (a < b);
+}
+
 static long
 number(const char *text, long min, long max)
 {
@@ -154,6 +186,7 @@ main(int argc, char **argv)
 		{"connections", required_argument, NULL, 'c'},
 		{"days", required_argument, NULL, 'd'},
 		{"seed", required_argument, NULL, 's'},
+		{"resend", no_argument, NULL, 'r'},
 		{NULL, 0, NULL, 0}
 	};
 	const char *url = "http://127.0.0.1:8787";
@@ -168,6 +201,7 @@ main(int argc, char **argv)
 	struct connection sum = {0};
 	double		start;
 	double		took;
+	double		cpu;
 	size_t		bytes = 0;
 	int			c;
 
@@ -200,6 +234,10 @@ main(int argc, char **argv)
 			case 's':
 				seed = (uint64_t) number(optarg, 0, 1000000000);
 				break;
+			case 'r':
+				resend = true;
+				signal(SIGTERM, stop);
+				break;
 			default:
 				return 2;
 		}
@@ -222,6 +260,7 @@ main(int argc, char **argv)
 		}
 	}
 
+	cpu = cpu_s();
 	start = now_s();
 	for (long i = 0; i < nconnections; i++)
 	{
@@ -240,19 +279,20 @@ main(int argc, char **argv)
 		sum.duplicates += n->duplicates;
 		sum.rejected += n->rejected;
 		sum.refused += n->refused;
-		if (n->slowest_s > sum.slowest_s)
-			sum.slowest_s = n->slowest_s;
 		http_client_close(&n->client);
 	}
 	took = now_s() - start;
+	cpu = cpu_s() - cpu;
+	qsort(answer_ms, (size_t) nbodies, sizeof(*answer_ms), compare_floats);
 
-	printf("events=%lld\nbytes=%zu\nseconds=%.3f\nevents_per_second=%.0f\nslowest_answer_ms=%.0f\n"
+	printf("events=%lld\nbytes=%zu\nseconds=%.3f\ncpu_seconds=%.3f\nevents_per_second=%.0f\np50_ms=%.3f\np99_ms=%.3f\nslowest_answer_ms=%.0f\n"
 		   "accepted=%ld\nduplicates=%ld\nrejected=%ld\nrefused=%ld\n"
 		   "failed=%lld\nresponse_time_us=%lld\ninput_tokens=%lld\ncache_read_tokens=%lld\n"
 		   "cache_write_tokens=%lld\noutput_tokens=%lld\n",
-		   (long long) totals.events, bytes, took, (double) totals.events / took, sum.slowest_s * 1000,
+		   (long long) totals.events, bytes, took, cpu, (double) totals.events / took,
+		   answer_ms[nbodies / 2], answer_ms[nbodies * 99 / 100], answer_ms[nbodies - 1],
 		   sum.accepted, sum.duplicates, sum.rejected, sum.refused,
 		   (long long) totals.failed, (long long) totals.response_time_us, (long long) totals.input_tokens,
 		   (long long) totals.cache_read_tokens, (long long) totals.cache_write_tokens, (long long) totals.output_tokens);
-	return sum.refused == 0 && sum.accepted == totals.events ? 0 : 1;
+	return sum.refused == 0 && (resend || sum.accepted == totals.events) ? 0 : 1;
 }

@@ -150,18 +150,28 @@ test_inet(void)
 static void
 test_keyhash(void)
 {
-	uint8_t		hash[EVENT_KEY_HASH_BYTES];
-	char		hex[KEYHASH_HEX_CHARS];
+	static const char question[] = "what do ya want for nothing?";
+	struct keyhash_cache cache;
 	uint8_t		secret[20];
+	char		hex[KEYHASH_HEX_CHARS];
 
 	/* RFC 4231, test cases 1 and 2 */
 	memset(secret, 0x0b, sizeof(secret));
-	ok(keyhash(secret, 20, "Hi There", 8, hash), "a hash");
-	keyhash_hex(hash, hex);
+	keyhash_cache_init(&cache, secret, 20);
+	keyhash_hex(keyhash_cached(&cache, "Hi There", 8), hex);
 	same_bytes(hex, sizeof(hex), "b0344c61d8db38535ca8afceaf0bf12b", 32, "is HMAC-SHA-256's first half");
-	ok(keyhash((const uint8_t *) "Jefe", 4, "what do ya want for nothing?", 28, hash), "another");
-	keyhash_hex(hash, hex);
-	same_bytes(hex, sizeof(hex), "5bdcc146bf60754e6a042426089575c7", 32, "too");
+	keyhash_cache_free(&cache);
+	keyhash_cache_init(&cache, (const uint8_t *) "Jefe", 4);
+	for (int i = 0; i < 3; i++)
+	{
+		keyhash_hex(keyhash_cached(&cache, question, 28), hex);
+		same_bytes(hex, sizeof(hex), "5bdcc146bf60754e6a042426089575c7", 32, "at first, again, and remembered");
+		if (i == 0)
+			memset(cache.texts, 0, sizeof(cache.texts));
+	}
+	keyhash_hex(keyhash_cached(&cache, question, 27), hex);
+	ok(memcmp(hex, "5bdcc146bf60754e6a042426089575c7", 32) != 0, "another text has another hash");
+	keyhash_cache_free(&cache);
 	is_int((int64_t) keyhash_scheme_len("Bearer sk-1", 11), 7, "scheme word");
 	is_int((int64_t) keyhash_scheme_len("Bearer   sk-1", 13), 9, "and the blanks after it");
 	is_int((int64_t) keyhash_scheme_len("sk-1", 4), 0, "no scheme word");
