@@ -18,6 +18,7 @@
 
 #include "gateway/assets.h"
 #include "gateway/http.h"
+#include "gateway/import.h"
 #include "gateway/log.h"
 #include "gateway/maintenance.h"
 
@@ -165,6 +166,8 @@ main(int argc, char **argv)
 	sigset_t	signals;
 	int			rc = EXIT_SUCCESS;
 
+	if (argc > 1 && strcmp(argv[1], "import") == 0)
+		return import_main(argc, argv);
 	if (!settings_load(&settings, &input, &action, error))
 	{
 		print_error(error);

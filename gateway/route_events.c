@@ -7,7 +7,7 @@
  */
 #include <string.h>
 
-#include "gateway/catalogue.h"
+#include "gateway/ingest_options.h"
 #include "gateway/log.h"
 #include "gateway/request.h"
 
@@ -131,9 +131,7 @@ handle(struct request *r)
 {
 	struct gateway *g = r->gateway;
 	const struct settings *s = g->settings;
-	struct store_facts facts;
-	struct catalogue *catalogue;
-	struct decode_options options = {0};
+	struct ingest_options options;
 	size_t		most = r->body_len / SMALLEST_EVENT_BYTES + 1;
 	enum decode_status status;
 
@@ -148,20 +146,10 @@ handle(struct request *r)
 	if (most > (size_t) s->max_events_per_request)
 		most = (size_t) s->max_events_per_request;
 	r->arena.limit = r->body_len * ARENA_PER_BODY_BYTE + most * ARENA_PER_EVENT_BYTES + ARENA_BASE_BYTES;
-	store_get_facts(g->store, &facts);
-	catalogue = store_get_prices(g->store);
-	options.facts = &facts;
-	options.prices = catalogue ? catalogue->prices : NULL;
-	r->submission.catalogue_version = catalogue ? catalogue->version : CATALOGUE_NONE;
-	options.now_us = wall_clock_us();
-	options.max_events = (size_t) s->max_events_per_request;
-	options.max_event_bytes = (size_t) s->max_event_bytes;
-	options.hash_user_ids = s->hash_user_ids;
-	options.drop_client_ip = s->drop_client_ip;
-	options.drop_user_agent = s->drop_user_agent;
-	options.drop_error_message = s->drop_error_message;
-	status = decode_events(&r->arena, r->body, r->body_len, &options, &r->decoded);
-	catalogue_release(catalogue);
+	ingest_options_open(&options, s, g->store);
+	r->submission.catalogue_version = options.catalogue_version;
+	status = decode_events(&r->arena, r->body, r->body_len, &options.decode, &r->decoded);
+	ingest_options_close(&options);
 	request_body_free(r);
 	switch (status)
 	{

@@ -42,6 +42,7 @@ settings_print_help(FILE *out, const char *program)
 {
 	fprintf(out,
 			"Usage: %s [--config FILE] [--SETTING VALUE]...\n"
+			"       %s import FILE [--rejects FILE] [--progress FILE] [--SETTING VALUE]...\n"
 			"\n"
 			"Receives events of LLM requests over HTTP and stores them in PostgreSQL.\n"
 			"\n"
@@ -50,7 +51,7 @@ settings_print_help(FILE *out, const char *program)
 			"  --print-config    print every setting, its origin, secrets redacted, and exit\n"
 			"  --help, --version\n"
 			"\n"
-			"Settings: flag, else environment CCPROXY_<NAME>, else file, else default.\n", program);
+			"Settings: flag, else environment CCPROXY_<NAME>, else file, else default.\n", program, program);
 	for (int i = 0; i < SETTINGS_NUMBER; i++)
 	{
 		char		flag[80];
