@@ -349,7 +349,8 @@ static bool
 await_database(struct import *im)
 {
 	struct store_facts facts;
-	uint8_t		hash[EVENT_KEY_HASH_BYTES];
+	struct keyhash_cache cache;
+	const uint8_t *hash;
 
 	for (int waited = 0;; waited += PAUSE_MS)
 	{
@@ -361,9 +362,13 @@ await_database(struct import *im)
 		pause_ms(PAUSE_MS);
 	}
 	/* tells one installation from another */
-	if (!keyhash(facts.hash_secret, facts.hash_secret_len, "import", 6, hash))
+	keyhash_cache_init(&cache, facts.hash_secret, facts.hash_secret_len);
+	hash = keyhash_cached(&cache, "import", 6);
+	if (hash != NULL)
+		keyhash_hex(hash, im->progress.target);
+	keyhash_cache_free(&cache);
+	if (hash == NULL)
 		return fail(im, "out of memory");
-	keyhash_hex(hash, im->progress.target);
 	return true;
 }
 

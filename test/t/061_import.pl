@@ -124,7 +124,7 @@ subtest 'stopped anywhere, run again' => sub {
 		}
 		elsif ($runs < 7)
 		{
-			sleep(0.2 + rand(0.5));
+			sleep(0.1 + rand(0.35));
 			kill($runs % 2 ? 'KILL' : 'TERM', $pid);
 		}
 		waitpid($pid, 0);
