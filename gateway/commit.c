@@ -24,6 +24,9 @@
 #define REASON_BYTES		320
 #define US_PER_SECOND		INT64_C(1000000)
 #define US_PER_MINUTE		INT64_C(60000000)
+#define SECONDS_PER_HOUR	3600
+/* Partitions begin on full hours; one transaction makes at most these. */
+#define PARTITION_RUN_HOURS	(7 * 24)
 
 /* One transaction on its way. */
 struct attempt
@@ -290,7 +293,7 @@ try_unit(struct attempt *a)
 }
 
 static int
-compare_days(const void *pa, const void *pb)
+compare_hours(const void *pa, const void *pb)
 {
 	int64_t		a = *(const int64_t *) pa;
 	int64_t		b = *(const int64_t *) pb;
@@ -298,17 +301,17 @@ compare_days(const void *pa, const void *pb)
 	return (a > b) - (a < b);
 }
 
-/* Makes the partitions for [first_day, last_day], in a transaction of its own. */
+/* Makes the partitions for these hours, in a transaction of its own. */
 static enum pgerror_class
-make_partitions(struct attempt *a, int64_t first_day, int64_t last_day)
+make_partitions(struct attempt *a, int64_t first_hour, int64_t last_hour)
 {
 	char		from[24];
 	char		to[24];
 	const char *params[] = {from, to};
 	PGresult   *result;
 
-	snprintf(from, sizeof(from), "%lld", (long long) (first_day * (US_PER_DAY / US_PER_SECOND)));
-	snprintf(to, sizeof(to), "%lld", (long long) (last_day * (US_PER_DAY / US_PER_SECOND)));
+	snprintf(from, sizeof(from), "%lld", (long long) (first_hour * SECONDS_PER_HOUR));
+	snprintf(to, sizeof(to), "%lld", (long long) (last_hour * SECONDS_PER_HOUR));
 	result = pgsession_exec(&a->c->session,
 							"SELECT ccproxy.ensure_partitions(pg_catalog.to_timestamp($1::float8),"
 							" pg_catalog.to_timestamp($2::float8))", 2, params, a->failure);
@@ -319,34 +322,34 @@ make_partitions(struct attempt *a, int64_t first_day, int64_t last_day)
 }
 
 /*
- * Makes the partitions a unit needs, run of days by run of days: a batch with
- * one old event must not make every day between.
+ * Makes the partitions a unit needs, run of hours by run of hours: a batch with
+ * one old event must not make all that lies between.
  */
 static enum pgerror_class
 ensure_partitions(struct attempt *a)
 {
 	size_t		n = a->unit->count;
-	int64_t    *days = malloc(n * sizeof(*days));
+	int64_t    *hours = malloc(n * sizeof(*hours));
 	enum pgerror_class class = PGERROR_NONE;
 
-	if (days == NULL)
+	if (hours == NULL)
 	{
 		snprintf(a->failure->message, sizeof(a->failure->message), "out of memory");
 		return a->failure->class = PGERROR_TRANSIENT;
 	}
 	for (size_t i = 0; i < n; i++)
-		days[i] = unit_item(a, i)->event->ts_us / US_PER_DAY;
-	qsort(days, n, sizeof(*days), compare_days);
+		hours[i] = unit_item(a, i)->event->ts_us / (SECONDS_PER_HOUR * US_PER_SECOND);
+	qsort(hours, n, sizeof(*hours), compare_hours);
 	for (size_t i = 0; i < n && class == PGERROR_NONE;)
 	{
 		size_t		first = i;
 
-		while (i + 1 < n && days[i + 1] <= days[i] + 1)
+		while (i + 1 < n && hours[i + 1] <= hours[i] + 1 && hours[i + 1] < hours[first] + PARTITION_RUN_HOURS)
 			i++;
-		class = make_partitions(a, days[first], days[i]);
+		class = make_partitions(a, hours[first], hours[i]);
 		i++;
 	}
-	free(days);
+	free(hours);
 	return class;
 }
 

@@ -10,11 +10,6 @@ AS $$
 DECLARE
     strange record;
 BEGIN
-    IF retention IS NOT NULL AND retention < interval '1 day' THEN
-        RAISE EXCEPTION 'retention must be at least one day, got %', retention
-            USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-
     -- What stands here under a name of ours but belongs to somebody else could
     -- bring along triggers that run with our rights.
     SELECT c.relname, pg_get_userbyid(c.relowner) AS owner INTO strange
@@ -39,7 +34,9 @@ BEGIN
     CREATE TABLE IF NOT EXISTS ccproxy.configuration (
         singleton        boolean PRIMARY KEY DEFAULT true CHECK (singleton),
         retention        interval NOT NULL DEFAULT interval '90 days',
+        partitions       text NOT NULL DEFAULT 'day' CHECK (partitions IN ('hour', 'day', 'week')),
         partitions_ahead integer NOT NULL DEFAULT 7 CHECK (partitions_ahead BETWEEN 1 AND 366),
+        storage          text NOT NULL DEFAULT 'logged' CHECK (storage IN ('logged', 'unlogged')),
         part_window      interval NOT NULL DEFAULT interval '24 hours' CHECK (part_window >= interval '1 minute'),
         minute_retention interval NOT NULL DEFAULT interval '35 days',
         quarter_retention interval NOT NULL DEFAULT interval '400 days',
@@ -47,16 +44,18 @@ BEGIN
         hash_secret      bytea NOT NULL CHECK (length(hash_secret) BETWEEN 16 AND 64),
         cost_source      text NOT NULL DEFAULT 'computed' CHECK (cost_source IN ('computed', 'reported_if_unpriced')),
         -- finer detail does not outlive coarser
-        CONSTRAINT configuration_retention_order CHECK (minute_retention <= quarter_retention)
+        CONSTRAINT configuration_retention_order CHECK (minute_retention <= quarter_retention),
+        CONSTRAINT configuration_retention_least
+            CHECK (retention >= CASE partitions WHEN 'hour' THEN interval '1 hour' ELSE interval '1 day' END)
     );
     COMMENT ON TABLE ccproxy.configuration IS
-    'One row: how long raw rows are kept, how many daily partitions are made ahead, how long parts of a request may arrive, the secret of the API key hashes, and what a request without a price counts as (set_cost_source()).';
+    'One row: how long raw rows and rollups are kept, what partitions new ones are and for how many days they are made ahead (set_retention()), whether new ones are logged (set_storage()), how long parts of a request may arrive, the secret of the API key hashes, and what a request without a price counts as (set_cost_source()).';
     REVOKE ALL ON ccproxy.configuration FROM PUBLIC;
     INSERT INTO ccproxy.configuration (hash_secret)
     VALUES (uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))
     ON CONFLICT DO NOTHING;
     IF create_metrics_table.retention IS NOT NULL THEN
-        UPDATE ccproxy.configuration SET retention = create_metrics_table.retention;
+        PERFORM ccproxy.set_retention(raw => create_metrics_table.retention);
     END IF;
 
     -- The raw rows. LIKE, not OF: a dump of an OF table does not restore into
@@ -71,7 +70,7 @@ BEGIN
         CREATE INDEX request_log_request_id ON ccproxy.request_log
             USING brin (request_id text_bloom_ops);
         COMMENT ON TABLE ccproxy.request_log IS
-        'Raw requests, one row each, daily partitions by ts (UTC). Read ccproxy.requests instead: this table keeps picodollars and microseconds.';
+        'Raw requests, one row each, partitions by ts (UTC). Read ccproxy.requests instead: this table keeps picodollars and microseconds.';
     END IF;
 
     -- Which ts a request that arrives in parts is stored under.
@@ -116,78 +115,16 @@ BEGIN
 
     PERFORM ccproxy._create_pricing_tables();
     PERFORM ccproxy._create_rollup_tables();
+    PERFORM ccproxy._create_crash_tables();
     PERFORM ccproxy._create_job_table();
     PERFORM ccproxy._create_views();
     PERFORM ccproxy._create_health_view();
     PERFORM ccproxy._create_bi_views();
-    PERFORM ccproxy.ensure_partitions(now() - interval '1 day',
-        now() + (SELECT make_interval(days => c.partitions_ahead) FROM ccproxy.configuration c));
+    PERFORM ccproxy._ensure_current_partitions();
 END
 $$;
 COMMENT ON FUNCTION ccproxy.create_metrics_table(interval) IS
-'Makes the metrics tables, partitions and views, owned by the extension''s owner; run it again after ALTER EXTENSION ... UPDATE, as often as you like. retention: how long raw rows are kept (default 90 days; NULL keeps what is set). Errors: 22023 when retention is shorter than a day, 42501 when somebody else''s relation stands in the schema.';
-
--- What a day's partition is called.
-CREATE FUNCTION ccproxy._partition_name(day date) RETURNS text
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-RETURN 'request_log_p' || pg_catalog.to_char(day::timestamp, 'YYYYMMDD');
-
-CREATE FUNCTION ccproxy.ensure_partitions(from_ts timestamptz, to_ts timestamptz) RETURNS integer
-LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-SET client_min_messages = warning
-AS $$
-DECLARE
-    first_day date := (from_ts AT TIME ZONE 'UTC')::date;
-    last_day  date := (to_ts AT TIME ZONE 'UTC')::date;
-    oldest    date;
-    newest    date;
-    missing   date[];
-    day       date;
-    name      text;
-BEGIN
-    IF from_ts IS NULL OR to_ts IS NULL OR NOT isfinite(from_ts) OR NOT isfinite(to_ts) OR first_day > last_day THEN
-        RAISE EXCEPTION 'range of partitions must be finite and in order, got % to %', from_ts, to_ts
-            USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    -- Events are judged when they are accepted; one that waited in a spool may
-    -- be a little older than the retention by the time it lands.
-    -- What has been dropped is not made again: its rows live on in the rollups.
-    SELECT (greatest(now() - c.retention - interval '31 days', s.raw_from) AT TIME ZONE 'UTC')::date,
-           ((now() + make_interval(days => c.partitions_ahead + 1)) AT TIME ZONE 'UTC')::date
-      INTO oldest, newest
-      FROM ccproxy.configuration c, ccproxy.rollup_state s;
-    IF first_day < oldest OR last_day > newest THEN
-        RAISE EXCEPTION 'no partition for %: outside the retention window',
-            to_char(CASE WHEN first_day < oldest THEN first_day ELSE last_day END, 'YYYY-MM-DD')
-            USING ERRCODE = 'datetime_field_overflow',
-                  DETAIL = format('Partitions may be made from %s to %s.', to_char(oldest, 'YYYY-MM-DD'), to_char(newest, 'YYYY-MM-DD')),
-                  HINT = 'Lengthen the retention: SELECT ccproxy.create_metrics_table(retention => interval ''...'').';
-    END IF;
-
-    missing := ARRAY(SELECT d::date FROM generate_series(first_day::timestamp, last_day::timestamp, interval '1 day') AS d
-                     WHERE to_regclass('ccproxy.' || ccproxy._partition_name(d::date)) IS NULL ORDER BY 1);
-    IF missing = '{}' THEN
-        RETURN 0;
-    END IF;
-
-    -- The lock that ATTACH takes anyway, taken first: others who miss the same
-    -- partitions wait here and then find them. Inserts and selects go on.
-    LOCK TABLE ONLY ccproxy.request_log IN SHARE UPDATE EXCLUSIVE MODE;
-    missing := ARRAY(SELECT d FROM unnest(missing) AS d
-                     WHERE to_regclass('ccproxy.' || ccproxy._partition_name(d)) IS NULL ORDER BY 1);
-    FOREACH day IN ARRAY missing LOOP
-        name := ccproxy._partition_name(day);
-        -- LIKE and ATTACH: PARTITION OF would take ACCESS EXCLUSIVE on the parent.
-        EXECUTE format('CREATE TABLE ccproxy.%I (LIKE ccproxy.request_log INCLUDING ALL)', name);
-        EXECUTE format('ALTER TABLE ccproxy.request_log ATTACH PARTITION ccproxy.%I FOR VALUES FROM (%L) TO (%L)',
-            name, to_char(day, 'YYYY-MM-DD') || ' 00:00:00+00', to_char(day + 1, 'YYYY-MM-DD') || ' 00:00:00+00');
-    END LOOP;
-    RETURN cardinality(missing);
-END
-$$;
-COMMENT ON FUNCTION ccproxy.ensure_partitions(timestamptz, timestamptz) IS
-'Makes the daily partitions (UTC) that from_ts to to_ts need and that do not exist; returns how many it made. Blocks neither readers nor writers. Errors: 22008 outside the retention window (31 days of grace, partitions_ahead + 1 days ahead), 22023 when the range is not finite or reversed.';
+'Makes the metrics tables, partitions and views, owned by the extension''s owner; run it again after ALTER EXTENSION ... UPDATE, as often as you like. retention: how long raw rows are kept (default 90 days; NULL keeps what is set). Errors: 22023 when retention is shorter than a day (with hourly partitions, an hour), 42501 when somebody else''s relation stands in the schema.';
 
 CREATE FUNCTION ccproxy.gateway_configuration(
     OUT extension_version text, OUT retention interval, OUT hash_secret bytea, OUT catalogue_version bigint)

@@ -93,10 +93,12 @@ BEGIN
         marks_from        xid8 NOT NULL DEFAULT '0',
         system_identifier bigint NOT NULL DEFAULT 0,
         refreshed_at      timestamptz,
-        discarded_marks   bigint NOT NULL DEFAULT 0
+        discarded_marks   bigint NOT NULL DEFAULT 0,
+        lost              tstzmultirange NOT NULL DEFAULT '{}',
+        lost_minutes      bigint NOT NULL DEFAULT 0
     );
     COMMENT ON TABLE ccproxy.rollup_state IS
-    'One row: up to where buckets are closed (*_closed), from where on detail still exists (*_from), and where live marks begin.';
+    'One row: up to where buckets are closed (*_closed), from where on detail still exists (*_from), where live marks begin, and which times have lost raw rows to a crash of the server (lost; lost_minutes counts minutes that had not been rolled up then).';
     -- History that is posted later than this goes straight into closed buckets.
     INSERT INTO ccproxy.rollup_state (quarters_closed, days_closed, user_hours_closed, user_days_closed)
     VALUES (ccproxy._bucket('q', now()), ccproxy._bucket('d', now()), ccproxy._bucket('h', now()), ccproxy._bucket('d', now()))

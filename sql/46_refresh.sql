@@ -80,14 +80,20 @@ AS $$
      WHERE x.lo < x.hi
 $$;
 
--- Puts recomputed buckets in place of what there is for these spans.
+-- Puts recomputed buckets in place of what there is for these spans. Raw rows
+-- that a crash has emptied are stood for by the bucket's base.
 CREATE FUNCTION ccproxy._rebuild(cube text, target "char", source "char", spans tstzmultirange) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    based tstzmultirange := CASE WHEN source = 'r' THEN spans * (SELECT s.lost FROM ccproxy.rollup_state s) ELSE '{}' END;
 BEGIN
     IF isempty(spans) THEN
         RETURN;
+    END IF;
+    IF NOT isempty(based) THEN
+        PERFORM ccproxy._keep_base(cube, target, based);
     END IF;
     EXECUTE format($query$
         WITH fresh AS MATERIALIZED (%s), gone AS (
@@ -97,7 +103,11 @@ BEGIN
         SELECT %3$L, f.bucket, f.cells FROM fresh f ORDER BY f.bucket
         ON CONFLICT (grain, bucket) DO UPDATE SET cells = excluded.cells
         $query$,
-        CASE WHEN source = 'r' THEN format('SELECT * FROM ccproxy._raw_cells(%L, $1, %L)', cube, target)
+        CASE WHEN NOT isempty(based) THEN
+                  format('SELECT x.bucket, ccproxy.merge(x.cells) AS cells FROM (SELECT * FROM ccproxy._raw_cells(%L, $1, %L) UNION ALL '
+                         'SELECT b.bucket, b.cells FROM ccproxy.rollup_base b WHERE b.cube = %1$L AND b.cells IS NOT NULL AND %3$s) AS x GROUP BY 1',
+                         cube, target, ccproxy._spans_sql('b.bucket', based))
+             WHEN source = 'r' THEN format('SELECT * FROM ccproxy._raw_cells(%L, $1, %L)', cube, target)
              ELSE format('SELECT ccproxy._bucket(%L, s.bucket) AS bucket, ccproxy.merge(s.cells) AS cells FROM ccproxy.%I s '
                          'WHERE s.grain = %L AND %s GROUP BY 1',
                          target, 'rollup_' || cube, source, ccproxy._spans_sql('s.bucket', spans)) END,
@@ -216,6 +226,7 @@ DECLARE
     oldest   timestamptz;
     minutes  timestamptz[];
     spans    tstzmultirange;
+    whole    tstzmultirange; -- times that can be recomputed
     expired  integer;
     until    timestamptz;
     closing  tstzmultirange;
@@ -230,6 +241,7 @@ BEGIN
     -- refresh before us has done.
     PERFORM pg_advisory_xact_lock('pg_class'::regclass::oid::integer, hashtext('ccproxy.refresh'));
 
+    PERFORM ccproxy._note_crash();
     SELECT * INTO STRICT state FROM ccproxy.rollup_state;
     horizon := ccproxy._marks_from();
 
@@ -244,9 +256,12 @@ BEGIN
         DELETE FROM ccproxy.dirty_minute d WHERE d.xid >= horizon AND d.minute = ANY (minutes);
 
         -- Raw rows that have expired cannot be recounted: what is rolled up stays.
-        SELECT count(*) INTO expired FROM unnest(minutes) AS m WHERE m < state.raw_from;
+        -- Nor can those that a crash emptied, once the finest grain has expired.
+        whole := ccproxy._span(state.raw_from, 'infinity')
+               - ccproxy._widen(state.lost, 'd') * ccproxy._span('-infinity', greatest(state.minutes_from, state.hours_from));
+        SELECT count(*) INTO expired FROM unnest(minutes) AS m WHERE NOT whole @> m;
         SELECT coalesce(range_agg(tstzrange(m, m + interval '1 minute')), '{}') INTO spans
-          FROM unnest(minutes) AS m WHERE m >= state.raw_from;
+          FROM unnest(minutes) AS m WHERE whole @> m;
 
         -- Each grain from the next finer one where that is still whole, else from raw.
         closing := spans * ccproxy._span(state.minutes_from, 'infinity');

@@ -107,6 +107,8 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
 
+    PERFORM ccproxy._note_crash(); -- what is gone must not be merged with
+
     -- 1. Complete events with a time of their own, of requests that are not
     --    known to come in parts: plain rows.
     SELECT array_agg(e) FILTER (WHERE is_direct), array_agg(e) FILTER (WHERE NOT is_direct)

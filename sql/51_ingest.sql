@@ -43,8 +43,8 @@ BEGIN
     accepted := 0;
     duplicates := 0;
     IF good IS NOT NULL THEN
-        PERFORM ccproxy.ensure_partitions(least(min(e.part_ts), now()), greatest(max(e.part_ts), now()))
-           FROM unnest(good) AS e;
+        PERFORM ccproxy.ensure_partitions(x.hour, x.hour)
+           FROM (SELECT DISTINCT ccproxy._bucket('h', coalesce(e.part_ts, now())) AS hour FROM unnest(good) AS e) AS x;
         SELECT count(*) FILTER (WHERE m.outcome = 'accepted'), count(*) FILTER (WHERE m.outcome = 'duplicate'),
                jsonb_agg(jsonb_build_object('index', m.ord, 'field', '', 'reason', 'is one part too many of its request') ORDER BY m.ord)
                     FILTER (WHERE m.outcome = 'rejected')

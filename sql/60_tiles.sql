@@ -21,9 +21,9 @@ AS $$
              CROSS JOIN LATERAL (SELECT generate_series(r.first, r.last, interval '7 days') AS t UNION ALL SELECT r.last) AS s) AS x
 $$;
 
--- Where raw rows have expired, a range can only be answered in whole buckets of
--- the finest grain that survives there: it snaps outward. What no grain up to
--- coarsest has any more is left out.
+-- Where raw rows have expired or are lost, a range can only be answered in whole
+-- buckets of the finest grain that survives there: it snaps outward. What no
+-- grain up to coarsest has any more is left out.
 CREATE FUNCTION ccproxy._snap(cube text, from_ts timestamptz, to_ts timestamptz, coarsest "char",
                               OUT snapped_from timestamptz, OUT snapped_to timestamptz)
 LANGUAGE plpgsql STABLE
@@ -31,23 +31,24 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     state ccproxy.rollup_state;
+    lost  tstzmultirange := ccproxy._lost();
     known timestamptz;
     grain "char";
 BEGIN
     SELECT * INTO STRICT state FROM ccproxy.rollup_state;
-    known := CASE WHEN cube = 'raw' THEN state.raw_from
+    known := CASE WHEN cube = 'raw' THEN greatest(state.raw_from, upper(lost * ccproxy._span('-infinity', to_ts)))
                   WHEN coarsest = 'd' THEN '-infinity'
                   WHEN coarsest = 'h' THEN least(state.raw_from, state.hours_from)
                   WHEN coarsest = 'q' THEN least(state.raw_from, state.quarters_from, state.minutes_from)
                   ELSE least(state.raw_from, state.minutes_from) END;
     snapped_from := greatest(from_ts, known);
     snapped_to := greatest(to_ts, known);
-    IF snapped_from < state.raw_from THEN
+    IF snapped_from < state.raw_from OR (cube <> 'raw' AND lost @> snapped_from) THEN
         grain := CASE WHEN cube = 'user' THEN CASE WHEN snapped_from >= state.hours_from THEN 'h' ELSE 'd' END
                       WHEN snapped_from >= state.minutes_from THEN 'm' WHEN snapped_from >= state.quarters_from THEN 'q' ELSE 'd' END;
         snapped_from := ccproxy._bucket(grain, snapped_from);
     END IF;
-    IF snapped_to < state.raw_from THEN
+    IF snapped_to < state.raw_from OR (cube <> 'raw' AND lost @> snapped_to) THEN
         grain := CASE WHEN cube = 'user' THEN CASE WHEN snapped_to >= state.hours_from THEN 'h' ELSE 'd' END
                       WHEN snapped_to >= state.minutes_from THEN 'm' WHEN snapped_to >= state.quarters_from THEN 'q' ELSE 'd' END;
         IF ccproxy._bucket(grain, snapped_to) <> snapped_to THEN
@@ -67,6 +68,7 @@ AS $$
 #variable_conflict use_column
 DECLARE
     state  ccproxy.rollup_state;
+    lost   tstzmultirange := ccproxy._lost();
     rest   tstzmultirange := ccproxy._span(from_ts, to_ts);
     dirty  tstzmultirange;
     usable tstzmultirange;
@@ -76,7 +78,7 @@ BEGIN
     IF cube <> 'raw' THEN
         SELECT coalesce(range_agg(tstzrange(d.minute, d.minute + interval '1 minute')), '{}') INTO dirty
           FROM ccproxy.dirty_minute d
-         WHERE d.xid >= (SELECT ccproxy._marks_from()) AND d.minute >= state.raw_from
+         WHERE d.xid >= (SELECT ccproxy._marks_from()) AND d.minute >= state.raw_from AND NOT lost @> d.minute
            AND d.minute >= ccproxy._bucket('d', from_ts) AND d.minute < ccproxy._bucket('d', to_ts) + interval '1 day';
         FOR step IN
             SELECT * FROM (VALUES
@@ -99,7 +101,7 @@ BEGIN
             END IF;
         END LOOP;
     END IF;
-    rest := rest * ccproxy._span(state.raw_from, 'infinity');
+    rest := rest * ccproxy._span(state.raw_from, 'infinity') - lost;
     IF NOT isempty(rest) THEN
         grain := 'r';
         spans := rest;

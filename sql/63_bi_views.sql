@@ -34,7 +34,8 @@ BEGIN
     -- The live marks, once each.
     CREATE OR REPLACE VIEW ccproxy._dirty AS
     SELECT DISTINCT d.minute FROM ccproxy.dirty_minute d
-     WHERE d.xid >= (SELECT ccproxy._marks_from()) AND d.minute >= (SELECT s.raw_from FROM ccproxy.rollup_state s);
+     WHERE d.xid >= (SELECT ccproxy._marks_from()) AND d.minute >= (SELECT s.raw_from FROM ccproxy.rollup_state s)
+       AND NOT (SELECT ccproxy._lost()) @> d.minute;
 
     -- Cells of the service cube with their labels, no coarser than a quarter
     -- hour (or a minute); a bucket is used when it is closed and clean.
@@ -87,8 +88,15 @@ BEGIN
                  FROM ccproxy.request_log r WHERE r.ts >= h.bucket AND r.ts < h.bucket + interval '1 hour'
                 GROUP BY 1, 2, 3, 4, 5) AS x
         UNION ALL
+        SELECT ccproxy._bucket('h', b.bucket), %1$s, u.m
+          FROM ccproxy.rollup_user b
+         CROSS JOIN LATERAL ccproxy.unpack(b.cells) AS u
+          JOIN ccproxy.user_key k ON k.id = u.key
+         WHERE b.grain = 'm' AND b.bucket >= (SELECT user_hours_closed FROM ccproxy.rollup_state) AND (SELECT ccproxy._lost()) @> b.bucket
+        UNION ALL
         SELECT ccproxy._bucket('h', r.ts), %2$s
-          FROM ccproxy.request_log r WHERE r.ts >= (SELECT user_hours_closed FROM ccproxy.rollup_state)
+          FROM ccproxy.request_log r
+         WHERE r.ts >= (SELECT user_hours_closed FROM ccproxy.rollup_state) AND NOT (SELECT ccproxy._lost()) @> r.ts
          GROUP BY 1, 2, 3, 4, 5, 6$view$,
         user_keys, user_raw || ', ' || ccproxy._measures_sql('user', reported));
 

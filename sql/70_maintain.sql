@@ -19,100 +19,15 @@ BEGIN
         failed_at   timestamptz
     );
     COMMENT ON TABLE ccproxy.job IS
-    'How the jobs of maintain() went: when each ran last, for how long, what it did (partitions made, minutes refreshed, partitions dropped, rows trimmed, ranges summarised) and its last error.';
+    'How the jobs of maintain() went: when each ran last, for how long, what its last step did (partitions made, minutes refreshed, rows trimmed, ranges summarised; retention: 1 partition dropped, 0 none to drop, -1 when request_log was in use) and its last error.';
 END
-$$;
-
-CREATE FUNCTION ccproxy.set_retention(raw interval DEFAULT NULL, minutes interval DEFAULT NULL, quarters interval DEFAULT NULL,
-                                      user_hours interval DEFAULT NULL) RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    least_kept interval;
-BEGIN
-    least_kept := least(raw, minutes, quarters, user_hours);
-    IF least_kept < interval '1 day' THEN
-        RAISE EXCEPTION 'retention must be at least one day, got %', least_kept
-            USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    UPDATE ccproxy.configuration c
-       SET retention = coalesce(set_retention.raw, c.retention),
-           minute_retention = coalesce(set_retention.minutes, c.minute_retention),
-           quarter_retention = coalesce(set_retention.quarters, c.quarter_retention),
-           user_hour_retention = coalesce(set_retention.user_hours, c.user_hour_retention);
-END
-$$;
-COMMENT ON FUNCTION ccproxy.set_retention(interval, interval, interval, interval) IS
-'How long to keep raw rows (default 90 days), the service cube''s minutes (35 days) and quarter hours (400 days), and the user cube''s hours (400 days); NULL leaves a setting as it is. Minutes may not be kept longer than quarter hours; days are kept for ever. What has expired goes at the next maintain(), three raw partitions a call. Errors: 22023 for less than a day, 23514 for minutes kept longer than quarter hours.';
-
--- A new transaction's snapshot sees every mark of what was written to the
--- partition, because the parent's lock has waited for all who write.
-CREATE FUNCTION ccproxy._drop_partition(partition regclass, upper_bound timestamptz) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-SET lock_timeout = '100ms'
-AS $$
-DECLARE
-    state ccproxy.rollup_state;
-BEGIN
-    -- It drops with the owner's rights what a gateway names.
-    IF NOT EXISTS (SELECT FROM ccproxy._expired_partitions() AS e
-                    WHERE e.partition = _drop_partition.partition AND e.upper_bound = _drop_partition.upper_bound) THEN
-        RETURN false;
-    END IF;
-    -- refresh() goes first in this order too
-    PERFORM pg_advisory_xact_lock('pg_class'::regclass::oid::integer, hashtext('ccproxy.refresh'));
-    -- The parent first, as queries do; a queue behind us lasts 100 ms at most.
-    LOCK TABLE ONLY ccproxy.request_log IN ACCESS EXCLUSIVE MODE;
-    SELECT * INTO STRICT state FROM ccproxy.rollup_state;
-    IF least(state.days_closed, state.user_days_closed) < upper_bound
-       OR EXISTS (SELECT FROM ccproxy.dirty_minute d
-                   WHERE d.xid >= (SELECT ccproxy._marks_from()) AND d.minute < upper_bound AND d.minute >= state.raw_from)
-       OR EXISTS (SELECT FROM ccproxy.request_key k WHERE k.ts < upper_bound) THEN
-        RETURN false; -- not all of it is rolled up, or parts may still come: later
-    END IF;
-    EXECUTE format('DROP TABLE %s', partition);
-    UPDATE ccproxy.rollup_state s SET raw_from = greatest(s.raw_from, upper_bound);
-    RETURN true;
-EXCEPTION WHEN lock_not_available THEN
-    RETURN NULL; -- somebody reads or writes: try again later
-END
-$$;
-
--- The partitions and their bounds. In other styles than ISO these are written
--- with abbreviations of zones, which read back otherwise.
-CREATE FUNCTION ccproxy._partitions() RETURNS TABLE (partition regclass, lower_bound timestamptz, upper_bound timestamptz)
-LANGUAGE sql STABLE
-SET search_path = pg_catalog, pg_temp
-SET datestyle = 'ISO'
-AS $$
-    SELECT p.oid::regclass, b.bounds[1]::timestamptz, b.bounds[2]::timestamptz
-      FROM (SELECT c.oid, pg_get_expr(c.relpartbound, c.oid) AS bound
-              FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-             WHERE i.inhparent = to_regclass('ccproxy.request_log')) AS p
-     CROSS JOIN LATERAL regexp_match(p.bound, 'FROM \(''([^'']+)''\) TO \(''([^'']+)''\)') AS b(bounds)
-$$;
-
--- The expired partitions, oldest first, at most three: a clock that jumps or a
--- retention mistyped must not empty the table.
-CREATE FUNCTION ccproxy._expired_partitions() RETURNS TABLE (partition regclass, upper_bound timestamptz)
-LANGUAGE sql STABLE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT p.partition, p.upper_bound
-      FROM ccproxy._partitions() AS p, ccproxy.configuration k
-     WHERE p.upper_bound <= now() - k.retention
-     ORDER BY p.upper_bound
-     LIMIT 3
 $$;
 
 CREATE FUNCTION ccproxy._job_partitions() RETURNS bigint
 LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT ccproxy.ensure_partitions(now(), now() + make_interval(days => c.partitions_ahead))
-      FROM ccproxy.configuration c
+    SELECT ccproxy.ensure_partitions(now(), ccproxy._partitions_until())
 $$;
 
 CREATE FUNCTION ccproxy._job_refresh() RETURNS bigint
@@ -132,6 +47,16 @@ AS $$
      WHERE h.inhparent = to_regclass('ccproxy.request_log_request_id')
 $$;
 
+-- One attempt to drop one partition; 0 when there is nothing to do now, -1 when
+-- somebody is in the way.
+CREATE FUNCTION ccproxy._job_retention() RETURNS bigint
+LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce((SELECT coalesce(ccproxy._drop_partition(e.partition, e.upper_bound)::integer, -1)
+                       FROM (SELECT * FROM ccproxy._expired_partitions() LIMIT 1) AS e), 0)
+$$;
+
 CREATE FUNCTION ccproxy._job_trim() RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -145,12 +70,14 @@ DECLARE
     n     bigint;
     config ccproxy.configuration;
     state  ccproxy.rollup_state;
+    kept_from timestamptz := 'infinity';
 BEGIN
     SELECT * INTO STRICT config FROM ccproxy.configuration;
-    -- A key goes with its parts, and only while nobody merges that request.
+    -- A key goes with its parts, and only while nobody merges that request. No
+    -- part is waited for longer than its request is kept.
     SELECT array_agg(k.request_id) INTO old
       FROM (SELECT k.request_id FROM ccproxy.request_key k
-             WHERE k.claimed_at < now() - config.part_window
+             WHERE k.claimed_at < now() - least(config.part_window, config.retention)
              LIMIT slice FOR UPDATE OF k SKIP LOCKED) AS k;
     DELETE FROM ccproxy.request_part p WHERE p.request_id = ANY (old);
     DELETE FROM ccproxy.request_key k WHERE k.request_id = ANY (old);
@@ -172,9 +99,14 @@ BEGIN
     -- next coarser grain has closed. refresh() must not run meanwhile.
     PERFORM pg_advisory_xact_lock('pg_class'::regclass::oid::integer, hashtext('ccproxy.refresh'));
     SELECT * INTO STRICT state FROM ccproxy.rollup_state;
-    state.minutes_from := greatest(state.minutes_from, least(ccproxy._bucket('d', now() - config.minute_retention), state.days_closed));
-    state.quarters_from := greatest(state.quarters_from, least(ccproxy._bucket('d', now() - config.quarter_retention), state.days_closed));
-    state.hours_from := greatest(state.hours_from, least(ccproxy._bucket('d', now() - config.user_hour_retention), state.user_days_closed));
+    -- A day whose raw rows have gone in part is put together from its finer
+    -- grains: these stay until the rest has gone.
+    IF state.raw_from > ccproxy._bucket('d', state.raw_from) THEN
+        kept_from := ccproxy._bucket('d', state.raw_from);
+    END IF;
+    state.minutes_from := greatest(state.minutes_from, least(ccproxy._bucket('d', now() - config.minute_retention), state.days_closed, kept_from));
+    state.quarters_from := greatest(state.quarters_from, least(ccproxy._bucket('d', now() - config.quarter_retention), state.days_closed, kept_from));
+    state.hours_from := greatest(state.hours_from, least(ccproxy._bucket('d', now() - config.user_hour_retention), state.user_days_closed, kept_from));
     DELETE FROM ccproxy.rollup_service r WHERE r.grain = 'm' AND r.bucket < state.minutes_from;
     GET DIAGNOSTICS n = ROW_COUNT;
     total := total + n;
@@ -183,9 +115,12 @@ BEGIN
     total := total + n;
     DELETE FROM ccproxy.rollup_user r WHERE r.grain = 'h' AND r.bucket < state.hours_from;
     GET DIAGNOSTICS n = ROW_COUNT;
+    DELETE FROM ccproxy.rollup_base b
+     WHERE b.bucket < greatest(state.raw_from, CASE b.cube WHEN 'service' THEN state.minutes_from ELSE state.hours_from END);
+    state.lost := state.lost * ccproxy._span(state.raw_from, 'infinity');
     UPDATE ccproxy.rollup_state s
-       SET minutes_from = state.minutes_from, quarters_from = state.quarters_from, hours_from = state.hours_from
-     WHERE (s.minutes_from, s.quarters_from, s.hours_from) <> (state.minutes_from, state.quarters_from, state.hours_from);
+       SET minutes_from = state.minutes_from, quarters_from = state.quarters_from, hours_from = state.hours_from, lost = state.lost
+     WHERE (s.minutes_from, s.quarters_from, s.hours_from, s.lost) <> (state.minutes_from, state.quarters_from, state.hours_from, state.lost);
     RETURN total + n;
 END
 $$;
@@ -205,6 +140,7 @@ BEGIN
             WHEN 'refresh' THEN result := ccproxy._job_refresh();
             WHEN 'trim' THEN result := ccproxy._job_trim();
             WHEN 'summaries' THEN result := ccproxy._job_summaries();
+            WHEN 'retention' THEN result := ccproxy._job_retention();
         END CASE;
     EXCEPTION WHEN OTHERS THEN
         message := format('%s (%s)', SQLERRM, SQLSTATE);
@@ -231,43 +167,54 @@ LANGUAGE plpgsql
 AS $$
 DECLARE
     deadline CONSTANT pg_catalog.timestamptz := pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => 4);
+    tries    CONSTANT integer := 3; -- to drop partitions; as many go at most
     job      pg_catalog.text;
-    victim   pg_catalog.record;
-    dropped  boolean;
-    attempt  integer;
+    result   bigint;
+    round    integer;
 BEGIN
     -- The lock lasts for a transaction, so each asks for it; whoever does not
     -- get it leaves the rest to the other.
-    FOREACH job IN ARRAY ARRAY['partitions', 'refresh', 'trim', 'summaries'] LOOP
+    FOREACH job IN ARRAY ARRAY['partitions', 'refresh', 'trim', 'summaries', 'retention'] LOOP
+        round := 0;
         LOOP
             IF NOT ccproxy._may_maintain() THEN
                 RETURN;
             END IF;
-            EXIT WHEN coalesce(ccproxy._run_job(job), 0) OPERATOR(pg_catalog.=) 0
-                   OR job OPERATOR(pg_catalog.<>) 'refresh'
-                   OR pg_catalog.clock_timestamp() OPERATOR(pg_catalog.>) deadline;
+            result := coalesce(ccproxy._run_job(job), 0);
             COMMIT;
-        END LOOP;
-        COMMIT;
-    END LOOP;
-
-    FOR victim IN SELECT * FROM ccproxy._expired_partitions() LOOP
-        FOR attempt IN 1 .. 3 LOOP
-            IF NOT ccproxy._may_maintain() THEN
-                RETURN;
+            round := round OPERATOR(pg_catalog.+) 1;
+            EXIT WHEN result OPERATOR(pg_catalog.=) 0
+                   OR CASE job WHEN 'refresh' THEN pg_catalog.clock_timestamp() OPERATOR(pg_catalog.>) deadline
+                               WHEN 'retention' THEN round OPERATOR(pg_catalog.>=) tries
+                               ELSE true END;
+            IF result OPERATOR(pg_catalog.<) 0 THEN
+                -- locked by others: back off, with jitter
+                PERFORM pg_catalog.pg_sleep(0.1::double precision OPERATOR(pg_catalog.*) round OPERATOR(pg_catalog.*) (1 OPERATOR(pg_catalog.+) pg_catalog.random()));
             END IF;
-            dropped := ccproxy._drop_partition(victim.partition, victim.upper_bound);
-            COMMIT;
-            EXIT WHEN dropped IS NOT NULL;
-            -- locked by others: back off, with jitter
-            PERFORM pg_catalog.pg_sleep(0.1::double precision OPERATOR(pg_catalog.*) attempt OPERATOR(pg_catalog.*) (1 OPERATOR(pg_catalog.+) pg_catalog.random()));
         END LOOP;
-        EXIT WHEN dropped IS DISTINCT FROM true;
     END LOOP;
 END
 $$;
 COMMENT ON PROCEDURE ccproxy.maintain() IS
 'All housekeeping: makes partitions ahead, refreshes rollups (for at most 4 seconds), trims keys, parts, batch ids, rejected_event and expired rollups, summarises the BRIN index, and drops expired partitions (at most three; each in its own transaction, with a lock_timeout of 100 ms, three tries). CALL it every few seconds, outside a transaction (it commits); safe from several callers at once: the second returns at once. How the jobs went is in ccproxy.health.';
+
+-- The oldest raw row, partition by partition: usually the first has it.
+CREATE FUNCTION ccproxy._oldest_row() RETURNS timestamptz
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET datestyle = 'ISO' -- of the literals below; see _spans_sql()
+AS $$
+DECLARE
+    p      record;
+    oldest timestamptz;
+BEGIN
+    FOR p IN SELECT * FROM ccproxy._partitions() AS x WHERE NOT (x.unlogged AND pg_is_in_recovery()) LOOP
+        EXECUTE format('SELECT min(l.ts) FROM ccproxy.request_log l WHERE l.ts >= %L AND l.ts < %L', p.from_ts, p.to_ts) INTO oldest;
+        EXIT WHEN oldest IS NOT NULL;
+    END LOOP;
+    RETURN oldest;
+END
+$$;
 
 CREATE FUNCTION ccproxy._create_health_view() RETURNS void
 LANGUAGE plpgsql
@@ -276,16 +223,20 @@ SET client_min_messages = warning
 AS $$
 BEGIN
     CREATE OR REPLACE VIEW ccproxy.health AS
-    SELECT (SELECT count(*) FROM ccproxy._partitions() AS p WHERE p.lower_bound > now()) AS partitions_ahead,
-           (SELECT min(p.lower_bound) FROM ccproxy._partitions() AS p) AS oldest_partition,
+    SELECT p.partitions_ahead, p.partitions_until, p.oldest_partition, ccproxy._oldest_row() AS oldest_row, p.expired_partitions,
            (SELECT count(DISTINCT d.minute) FROM ccproxy.dirty_minute d WHERE d.xid >= (SELECT ccproxy._marks_from())) AS dirty_minutes,
            s.refreshed_at,
            CASE WHEN EXISTS (SELECT FROM ccproxy.dirty_minute d WHERE d.xid >= (SELECT ccproxy._marks_from()))
                 THEN now() - s.refreshed_at ELSE interval '0' END AS refresh_lag,
-           s.quarters_closed, s.days_closed, s.user_hours_closed, s.user_days_closed, s.raw_from, s.discarded_marks,
+           s.quarters_closed, s.days_closed, s.user_hours_closed, s.user_days_closed, s.raw_from, s.discarded_marks, s.lost, s.lost_minutes,
            (SELECT jsonb_object_agg(j.name, to_jsonb(j) - 'name') FROM ccproxy.job j) AS jobs
-      FROM ccproxy.rollup_state s;
+      FROM ccproxy.rollup_state s
+     CROSS JOIN (SELECT count(*) FILTER (WHERE x.from_ts > now()) AS partitions_ahead,
+                        (SELECT upper(r) FROM unnest(range_agg(tstzrange(x.from_ts, x.to_ts))) AS r WHERE r @> now()) AS partitions_until,
+                        min(x.from_ts) AS oldest_partition,
+                        count(*) FILTER (WHERE x.to_ts <= now() - (SELECT c.retention FROM ccproxy.configuration c)) AS expired_partitions
+                   FROM ccproxy._partitions() AS x) AS p;
     COMMENT ON VIEW ccproxy.health IS
-    'One row: daily partitions ahead of now, oldest partition, dirty minutes, time since the last refresh while there are any, up to where rollups are closed, from where on raw rows exist, marks discarded because their rows had expired, and how each job went.';
+    'One row: partitions ahead of now, until when every moment has one, the oldest and how many have expired and wait to be dropped; the oldest raw row; dirty minutes, time since the last refresh while there are any, up to where rollups are closed, from where on raw rows exist, marks discarded because their rows had expired, times that have lost raw rows to a crash (UNLOGGED partitions) and minutes lost before they were rolled up; and how each job went.';
 END
 $$;

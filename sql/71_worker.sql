@@ -20,8 +20,6 @@ DECLARE
     tries        CONSTANT integer := 3;      -- to drop partitions, in a visit; as many go at most
     try_pause_ms CONSTANT integer := 100;
     retry        CONSTANT interval := '30 seconds'; -- after an error, before the job runs again
-    victim  record;
-    dropped boolean;
     result  bigint;
     oldest  timestamptz;
     before  ccproxy.rollup_state;
@@ -29,19 +27,6 @@ DECLARE
 BEGIN
     IF NOT ccproxy._may_maintain() THEN
         RETURN NULL; -- another caller of maintain() is at it
-    END IF;
-
-    IF job = 'retention' THEN
-        SELECT * INTO victim FROM ccproxy._expired_partitions() LIMIT 1;
-        IF NOT FOUND THEN
-            RETURN NULL;
-        END IF;
-        dropped := ccproxy._drop_partition(victim.partition, victim.upper_bound);
-        RETURN CASE WHEN round + 1 >= tries THEN NULL
-                    WHEN dropped THEN 0
-                    -- locked by others: back off, with jitter
-                    WHEN dropped IS NULL THEN try_pause_ms * (round + 1) * (1 + random())
-               END;
     END IF;
 
     IF EXISTS (SELECT FROM ccproxy.job j
@@ -52,7 +37,12 @@ BEGIN
 
     IF job <> 'refresh' THEN
         result := ccproxy._run_job(job);
-        RETURN CASE WHEN job = 'trim' AND result >= full_trim THEN 0 END;
+        RETURN CASE WHEN job = 'trim' AND result >= full_trim THEN 0
+                    WHEN job <> 'retention' OR round + 1 >= tries THEN NULL
+                    WHEN result > 0 THEN 0
+                    -- locked by others: back off, with jitter
+                    WHEN result < 0 THEN try_pause_ms * (round + 1) * (1 + random())
+               END;
     END IF;
 
     -- The minutes that are being written to are dirty again at once: once a

@@ -7,7 +7,7 @@ AS $$
 BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA ccproxy TO %I', role);
     EXECUTE format('GRANT SELECT ON ccproxy.requests, ccproxy.request_log, ccproxy.rollup_service, ccproxy.rollup_user, '
-        'ccproxy.service_key, ccproxy.user_key, ccproxy.rollup_state, ccproxy.dirty_minute, ccproxy.counter_total, ccproxy.job, ccproxy.rejected_event, ccproxy.health, '
+        'ccproxy.service_key, ccproxy.user_key, ccproxy.rollup_state, ccproxy.crash_sentinel, ccproxy.dirty_minute, ccproxy.counter_total, ccproxy.job, ccproxy.rejected_event, ccproxy.health, '
         'ccproxy.requests_by_minute, ccproxy.requests_by_hour, ccproxy.requests_by_day, ccproxy.usage_by_model, ccproxy.usage_by_user, '
         'ccproxy.errors_by_type, ccproxy.prometheus, ccproxy.unpriced_models, ccproxy.cost_differences TO %I', role);
     -- one setting that statistics depend on; the secret beside it is nobody's
@@ -42,7 +42,7 @@ BEGIN
     EXECUTE format('GRANT EXECUTE ON FUNCTION ccproxy.merge_events(ccproxy.request_event[]), '
         'ccproxy.ensure_partitions(timestamptz, timestamptz), ccproxy.gateway_configuration(), '
         'ccproxy.create_metrics_table(interval), '
-        'ccproxy._run_job(text), ccproxy._expired_partitions(), ccproxy._drop_partition(regclass, timestamptz) TO %I', role);
+        'ccproxy.set_storage(text), ccproxy._run_job(text) TO %I', role);
     EXECUTE format('GRANT EXECUTE ON PROCEDURE ccproxy.maintain() TO %I', role);
 END
 $$;
@@ -82,7 +82,12 @@ BEGIN
         'ccproxy._close(text, "char", "char", timestamptz, timestamptz, integer)',
         'ccproxy._count(text, ccproxy.cells, ccproxy.cells)',
         'ccproxy.refresh(integer)',
-        'ccproxy.set_retention(interval, interval, interval, interval)',
+        'ccproxy.set_retention(interval, interval, interval, interval, text)',
+        'ccproxy.set_storage(text)',
+        'ccproxy._create_crash_tables()',
+        'ccproxy._note_crash()',
+        'ccproxy._keep_base(text, "char", tstzmultirange)',
+        'ccproxy._remake_empty_partitions()',
         'ccproxy.set_cost_source(text)',
         'ccproxy._drop_partition(regclass, timestamptz)',
         'ccproxy._expired_partitions()',
@@ -90,6 +95,7 @@ BEGIN
         'ccproxy._job_refresh()',
         'ccproxy._job_summaries()',
         'ccproxy._job_trim()',
+        'ccproxy._job_retention()',
         'ccproxy._run_job(text)',
         'ccproxy.grant_read(name)',
         'ccproxy.grant_write(name)',

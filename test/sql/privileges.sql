@@ -105,12 +105,16 @@ SELECT a.what, r.outcome AS reader, w.outcome AS writer, g.outcome AS gateway, n
   FROM attempts a JOIN outcomes r USING (nth) JOIN outcomes w USING (nth) JOIN outcomes g USING (nth) JOIN outcomes n USING (nth)
  WHERE r.role = 'reader' AND w.role = 'writer' AND g.role = 'gateway' AND n.role = 'nobody' ORDER BY nth;
 
--- a gateway may drop what has expired, and nothing else
+-- a gateway has what has expired dropped, which it does not name; and whoever
+-- names something drops what has expired and nothing else
 CREATE TABLE public.customers AS SELECT 1 AS id;
 ALTER TABLE public.customers OWNER TO regress_ccproxy_owner;
 SET ROLE regress_ccproxy_owner;
-SELECT (date_trunc('day', now(), 'UTC') - interval '1 day')::text AS yesterday, 'ccproxy.' || ccproxy._partition_name((date_trunc('day', now(), 'UTC') AT TIME ZONE 'UTC')::date) AS today \gset
+SELECT (date_trunc('day', now(), 'UTC') - interval '1 day')::text AS yesterday, 'ccproxy.' || ccproxy._partition_name('day', date_trunc('day', now(), 'UTC')) AS today \gset
 SET ROLE regress_ccproxy_gateway;
+SELECT ccproxy._run_job('retention');
+SELECT ccproxy._drop_partition(:'today', '-infinity');
+SET ROLE regress_ccproxy_owner;
 SELECT ccproxy._drop_partition('public.customers', '-infinity');
 SELECT ccproxy._drop_partition('ccproxy.job', '-infinity');
 SELECT ccproxy._drop_partition('ccproxy.request_log', '-infinity');

@@ -60,7 +60,7 @@ $changed =~ s/ccproxy\._oldest_event\(\), now\(\)/(SELECT o.oldest FROM ccproxy.
 is($changed =~ s/CREATE FUNCTION ccproxy\.explain_stats\(.*?\n\$\$;\nCOMMENT ON FUNCTION ccproxy\.explain_stats.*?';\n//s, 1, 'next version: a function less');
 change('a function of the owner\'s', "        'ccproxy.ingest(jsonb)',\n", "        'ccproxy.ingest(jsonb)',\n        'ccproxy._next_secret()',\n");
 change('a column of a table', "    COMMENT ON TABLE ccproxy.configuration IS", "    ALTER TABLE ccproxy.configuration ADD COLUMN IF NOT EXISTS next_setting integer NOT NULL DEFAULT 5;\n    COMMENT ON TABLE ccproxy.configuration IS");
-change('a column of a view', "AS jobs\n      FROM ccproxy.rollup_state s;", "AS jobs,\n           (SELECT c.next_setting FROM ccproxy.configuration c) AS next_setting\n      FROM ccproxy.rollup_state s;");
+change('a column of a view', "AS jobs\n      FROM ccproxy.rollup_state s\n", "AS jobs,\n           (SELECT c.next_setting FROM ccproxy.configuration c) AS next_setting\n      FROM ccproxy.rollup_state s\n");
 change('another comment', "'Picodollars (1e-12 USD) as exact USD; NULL for NULL.'", "'Picodollars as exact USD; it''s NULL for NULL.'");
 $changed =~ s/^(-- Who may do what)/CREATE TYPE ccproxy.next_kind AS ENUM ('a', 'b');
 COMMENT ON TYPE ccproxy.next_kind IS 'What comes next; and more.';
