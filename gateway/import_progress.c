@@ -11,7 +11,7 @@
 
 #include "gateway/log.h"
 
-#define SAVE_US		INT64_C(1000000)
+#define SAVE_US		INT64_C(200000)
 #define BAR_US		INT64_C(200000)
 #define LINE_US		INT64_C(10000000)
 #define BAR_CHARS	30
@@ -35,7 +35,7 @@ import_progress_load(struct import_progress *p)
 	long long	rejected;
 	bool		ok;
 
-	p->start_us = monotonic_us();
+	p->start_us = p->shown_us = monotonic_us();
 	if (f == NULL)
 		return false;
 	ok = fscanf(f, "ccproxy-import 1 source %64[0-9a-f] target %64[0-9a-f] position %lld row %lld accepted %lld duplicates %lld rejected %lld end",
