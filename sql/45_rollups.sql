@@ -182,13 +182,17 @@ BEGIN
         RAISE EXCEPTION 'from_ts and to_ts must be finite and in order, got % and %', from_ts, to_ts
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    -- The minutes that hold rows now, and those that held some at the last
-    -- refresh: where minutes have expired, one of each coarser bucket will do.
+    -- The minutes that hold rows now, those that held some at the last refresh
+    -- (where minutes have expired, one of each coarser bucket will do), and those
+    -- that a refresh may be at: it does not see our change, nor we its buckets.
     INSERT INTO ccproxy.dirty_minute (minute)
     SELECT DISTINCT x.m
       FROM ccproxy.rollup_state s
      CROSS JOIN LATERAL (
            SELECT ccproxy._bucket('m', l.ts) AS m FROM ccproxy.request_log l WHERE l.ts >= from_ts AND l.ts < to_ts
+           UNION ALL
+           SELECT d.minute FROM ccproxy.dirty_minute d
+            WHERE d.xid >= ccproxy._marks_from() AND d.minute >= ccproxy._bucket('m', from_ts) AND d.minute < to_ts
            UNION ALL
            SELECT greatest(r.bucket, ccproxy._bucket('m', from_ts)) FROM ccproxy.rollup_service r
             WHERE (r.grain = 'm'

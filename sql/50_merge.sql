@@ -4,7 +4,9 @@
 -- not matter and a part that comes twice changes nothing: the parts of one
 -- request are a set (request_part), and the fold is a pure function of it.
 -- Everything about one request is done with the lock on its request_key held,
--- taken in the order of ids, so that merging sessions wait and do not deadlock.
+-- taken in the order of ids and before any row is written, so that merging
+-- sessions wait and do not deadlock. Whole requests have no key: sessions that
+-- send the same ones, here whole and there in parts, may still be told 40P01.
 
 -- Picks what is highest by (kind, part_ts, value); used for every field that is
 -- not a count.
@@ -84,6 +86,25 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN pg_catalog.hashtextextended((pg_catalog.to_jsonb(metric)
     - '{ts,input_cost,cache_read_cost,cache_write_cost,output_cost,tool_cost,price_id,parts}'::text[])::text, 0);
 
+-- Locks the requests of these events, making keys for those that have none; the
+-- ids of these. From here on nobody else touches them until we commit.
+CREATE FUNCTION ccproxy._claim(events ccproxy.request_event[]) RETURNS text[]
+LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH locked AS (
+        INSERT INTO ccproxy.request_key AS k (request_id, ts)
+        SELECT (e.metric).request_id,
+               coalesce(min(e.part_ts) FILTER (WHERE e.kind = 1), min(e.part_ts), now())
+          FROM unnest(events) AS e
+         GROUP BY 1
+         ORDER BY 1
+        ON CONFLICT (request_id) DO UPDATE SET ts = k.ts
+        RETURNING k.request_id, xmax = 0 AS is_new
+    )
+    SELECT coalesce(array_agg(l.request_id), '{}') FROM locked l WHERE l.is_new
+$$;
+
 CREATE FUNCTION ccproxy.merge_events(events ccproxy.request_event[])
 RETURNS TABLE (ord integer, outcome text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -96,6 +117,7 @@ DECLARE
     max_parts CONSTANT integer := 100;
     direct       ccproxy.request_event[];
     merged       ccproxy.request_event[];
+    late         ccproxy.request_event[]; -- plain, but for a row that is made of parts
     stored       integer[];
     claimed      text[]; -- ids nobody had a key for until now
     touched      text[]; -- ids with a part that is new
@@ -109,8 +131,8 @@ BEGIN
 
     PERFORM ccproxy._note_crash(); -- what is gone must not be merged with
 
-    -- 1. Complete events with a time of their own, of requests that are not
-    --    known to come in parts: plain rows.
+    -- Complete events with a time of their own, of requests that are not known to
+    -- come in parts, are plain rows; the rest is merged.
     SELECT array_agg(e) FILTER (WHERE is_direct), array_agg(e) FILTER (WHERE NOT is_direct)
       INTO direct, merged
       FROM (SELECT e,
@@ -118,6 +140,10 @@ BEGIN
                    AND NOT EXISTS (SELECT FROM ccproxy.request_key k WHERE k.request_id = (e.metric).request_id) AS is_direct
               FROM unnest(events) AS e) AS x;
 
+    -- 1. Who merges claims the ids, in order, before anything is written.
+    claimed := ccproxy._claim(merged);
+
+    -- 2. The plain rows.
     WITH given AS (
         SELECT DISTINCT ON (e.part_ts, (e.metric).request_id) e.ord AS given_ord, e.part_ts AS event_ts, (e.metric).*
           FROM unnest(direct) AS e
@@ -145,10 +171,12 @@ BEGIN
 
     -- What was there already is a duplicate, unless the row there was made of
     -- parts: then the event is one more.
-    merged := merged || ARRAY(
+    late := ARRAY(
         SELECT e FROM unnest(direct) AS e
           JOIN ccproxy.request_log l ON l.ts = e.part_ts AND l.request_id = (e.metric).request_id
          WHERE e.ord <> ALL (coalesce(stored, '{}')) AND l.parts IS NOT NULL);
+    claimed := claimed || ccproxy._claim(late);
+    merged := merged || late;
     RETURN QUERY
         SELECT e.ord, CASE WHEN e.ord = ANY (stored) THEN 'accepted' ELSE 'duplicate' END
           FROM unnest(direct) AS e
@@ -156,20 +184,6 @@ BEGIN
     IF merged IS NULL OR merged = '{}' THEN
         RETURN;
     END IF;
-
-    -- 2. The rest claim their ids, in order; from here on nobody else touches
-    --    these requests until we commit.
-    WITH locked AS (
-        INSERT INTO ccproxy.request_key AS k (request_id, ts)
-        SELECT (e.metric).request_id,
-               coalesce(min(e.part_ts) FILTER (WHERE e.kind = 1), min(e.part_ts), now())
-          FROM unnest(merged) AS e
-         GROUP BY 1
-         ORDER BY 1
-        ON CONFLICT (request_id) DO UPDATE SET ts = k.ts
-        RETURNING k.request_id, xmax = 0 AS is_new
-    )
-    SELECT coalesce(array_agg(l.request_id), '{}') INTO claimed FROM locked l WHERE l.is_new;
 
     -- 3. Their parts.
     WITH given AS (

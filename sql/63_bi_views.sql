@@ -49,11 +49,11 @@ BEGIN
               JOIN ccproxy.service_key k ON k.id = u.key
              WHERE b.grain = 'm' AND NOT EXISTS (SELECT FROM ccproxy._dirty d WHERE d.minute = b.bucket) %4$s
             UNION ALL
-            SELECT d.minute, x.*
-              FROM ccproxy._dirty d
+            SELECT d.bucket, x.*
+              FROM (%6$s) AS d
              CROSS JOIN LATERAL (
                    SELECT %5$s
-                     FROM ccproxy.request_log r WHERE r.ts >= d.minute AND r.ts < d.minute + interval '1 minute'
+                     FROM ccproxy.request_log r WHERE r.ts >= d.bucket AND r.ts < d.bucket + d.length
                     GROUP BY 1, 2, 3, 4, 5) AS x$view$,
             v.name,
             CASE WHEN v.quarters THEN format($part$
@@ -67,7 +67,14 @@ BEGIN
             service_keys,
             CASE WHEN v.quarters THEN $part$ AND (b.bucket >= (SELECT quarters_closed FROM ccproxy.rollup_state)
                    OR ccproxy._bucket('q', b.bucket) IN (SELECT ccproxy._bucket('q', d.minute) FROM ccproxy._dirty d))$part$ ELSE '' END,
-            service_raw || ', ' || ccproxy._measures_sql('service', reported));
+            service_raw || ', ' || ccproxy._measures_sql('service', reported),
+            -- where minutes have expired, the rest of a dirty quarter is raw too
+            $part$SELECT d.minute AS bucket, interval '1 minute' AS length
+                FROM ccproxy._dirty d WHERE d.minute >= (SELECT minutes_from FROM ccproxy.rollup_state)$part$
+            || CASE WHEN v.quarters THEN $part$
+              UNION ALL
+              SELECT DISTINCT ccproxy._bucket('q', d.minute), interval '15 minutes'
+                FROM ccproxy._dirty d WHERE d.minute < (SELECT minutes_from FROM ccproxy.rollup_state)$part$ ELSE '' END);
     END LOOP;
 
     -- The same of the user cube, by hours: closed clean ones, raw for the rest.

@@ -69,6 +69,7 @@ BEGIN
         'ccproxy.ensure_partitions(timestamptz, timestamptz)',
         'ccproxy.gateway_configuration()',
         'ccproxy._fold(text[])',
+        'ccproxy._claim(ccproxy.request_event[])',
         'ccproxy.merge_events(ccproxy.request_event[])',
         'ccproxy.ingest(jsonb)',
         'ccproxy.requests_insert()',
