@@ -92,6 +92,14 @@ mallory(q{
 	CREATE TRIGGER before_delete BEFORE DELETE ON ccproxy.ingest_batch FOR EACH ROW EXECUTE FUNCTION evil.in_trigger('row trigger');
 	CREATE TRIGGER after_statement AFTER DELETE ON ccproxy.ingest_batch FOR EACH STATEMENT EXECUTE FUNCTION evil.in_trigger('statement trigger');
 
+	-- what refresh() comes by: an index of rollups, a constraint on counters, a policy on marks, a trigger on the watermarks
+	CREATE FUNCTION evil.at(place text, x text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$BEGIN PERFORM evil.try(place); RETURN x; END$$;
+	CREATE INDEX ON ccproxy.rollup_service (evil.at('rollup index', grain::text));
+	ALTER TABLE ccproxy.counter_total ADD CHECK (evil.at('counter check', family) <> '');
+	ALTER TABLE ccproxy.dirty_minute ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+	CREATE POLICY planted ON ccproxy.dirty_minute USING (evil.at('policy', 'x') = 'x') WITH CHECK (true);
+	CREATE TRIGGER watermark AFTER UPDATE ON ccproxy.rollup_state FOR EACH STATEMENT EXECUTE FUNCTION evil.in_trigger('state trigger');
+
 	-- a search path that shadows what everybody calls
 	CREATE FUNCTION evil.hashtext(text) RETURNS integer LANGUAGE plpgsql AS $$BEGIN PERFORM evil.try('search_path function'); RETURN 1; END$$;
 	CREATE FUNCTION evil.same(text, text) RETURNS boolean LANGUAGE plpgsql AS $$BEGIN PERFORM evil.try('search_path operator'); RETURN true; END$$;
@@ -109,7 +117,8 @@ mallory(q{
 });
 my $by_worker = q{session = 'ccproxy worker'};
 mallory($old_batch);
-for my $place ('row trigger', 'statement trigger', 'predicate', 'index')
+mallory(q{SELECT accepted FROM ccproxy.ingest('{"request_id": "bait", "status_code": 200}')});
+for my $place ('row trigger', 'statement trigger', 'predicate', 'index', 'rollup index', 'counter check', 'policy', 'state trigger')
 {
 	ok(mallory_sees("SELECT EXISTS (SELECT FROM evil.loot WHERE $by_worker AND place = '$place')"), "the $place was run by the worker");
 }
