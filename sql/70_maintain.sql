@@ -184,9 +184,9 @@ BEGIN
             COMMIT;
             round := round OPERATOR(pg_catalog.+) 1;
             EXIT WHEN result OPERATOR(pg_catalog.=) 0
-                   OR CASE job WHEN 'refresh' THEN pg_catalog.clock_timestamp() OPERATOR(pg_catalog.>) deadline
-                               WHEN 'retention' THEN round OPERATOR(pg_catalog.>=) tries
-                               ELSE true END;
+                   OR CASE WHEN job OPERATOR(pg_catalog.=) 'refresh' THEN pg_catalog.clock_timestamp() OPERATOR(pg_catalog.>) deadline
+                           WHEN job OPERATOR(pg_catalog.=) 'retention' THEN round OPERATOR(pg_catalog.>=) tries
+                           ELSE true END;
             IF result OPERATOR(pg_catalog.<) 0 THEN
                 -- locked by others: back off, with jitter
                 PERFORM pg_catalog.pg_sleep(0.1::double precision OPERATOR(pg_catalog.*) round OPERATOR(pg_catalog.*) (1 OPERATOR(pg_catalog.+) pg_catalog.random()));

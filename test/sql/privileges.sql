@@ -139,3 +139,31 @@ SELECT identity FROM (
     SELECT 'pg_extension', oid, extname FROM pg_extension WHERE extname = 'ccproxy_metrics'
     ) AS o CROSS JOIN LATERAL pg_identify_object(o.class, o.oid, 0)
  WHERE o.name !~ '^_' AND obj_description(o.oid, o.class::text) IS NULL ORDER BY 1;
+
+-- Procedures commit, so they cannot pin a search_path: whoever calls them with one
+-- that is not his own runs nothing of what is in it.
+CREATE SCHEMA evil;
+CREATE FUNCTION evil.planted() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'planted'; RETURN true; END $$;
+DO $$
+DECLARE t text; o text;
+BEGIN
+    FOREACH t IN ARRAY ARRAY['text', 'integer', 'bigint', 'boolean', 'timestamptz', 'double precision'] LOOP
+        FOREACH o IN ARRAY ARRAY['=', '<>', '<', '>', '<=', '>='] LOOP
+            EXECUTE format('CREATE FUNCTION evil.%I(a pg_catalog.%2$s, b pg_catalog.%2$s) RETURNS boolean LANGUAGE sql AS ''SELECT evil.planted()''', 'f' || t || o, CASE t WHEN 'double precision' THEN 'float8' WHEN 'integer' THEN 'int4' WHEN 'bigint' THEN 'int8' WHEN 'boolean' THEN 'bool' ELSE t END);
+            EXECUTE format('CREATE OPERATOR evil.%s (LEFTARG = pg_catalog.%2$s, RIGHTARG = pg_catalog.%2$s, FUNCTION = evil.%3$I)', o, CASE t WHEN 'double precision' THEN 'float8' WHEN 'integer' THEN 'int4' WHEN 'bigint' THEN 'int8' WHEN 'boolean' THEN 'bool' ELSE t END, 'f' || t || o);
+        END LOOP;
+    END LOOP;
+END $$;
+CREATE FUNCTION evil.coalesce_(a pg_catalog.int4, b pg_catalog.int4) RETURNS pg_catalog.int4 LANGUAGE sql AS 'SELECT evil.planted()::pg_catalog.int4';
+CREATE OPERATOR evil.+ (LEFTARG = pg_catalog.int4, RIGHTARG = pg_catalog.int4, FUNCTION = evil.coalesce_);
+CREATE FUNCTION evil.clock_timestamp() RETURNS pg_catalog.timestamptz LANGUAGE sql AS 'SELECT evil.planted()::pg_catalog.text::pg_catalog.timestamptz';
+CREATE FUNCTION evil.pg_sleep(pg_catalog.float8) RETURNS void LANGUAGE sql AS 'SELECT evil.planted()';
+CREATE DOMAIN evil.timestamptz AS pg_catalog.timestamptz CHECK (evil.planted());
+CREATE DOMAIN evil.text AS pg_catalog.text CHECK (evil.planted());
+CREATE DOMAIN evil.int8 AS pg_catalog.int8 CHECK (evil.planted());
+INSERT INTO ccproxy.requests (request_id, model, status_code, input_tokens) VALUES ('lure', 'gpt-4', 200, 5);
+SET search_path = evil, pg_catalog;
+SELECT 'a'::pg_catalog.text = 'b' AS the_trap_works;
+CALL ccproxy.maintain();
+CALL ccproxy.reprice();
+RESET search_path;
