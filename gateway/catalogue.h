@@ -39,6 +39,8 @@ struct catalogue *catalogue_load(struct pgsession *s, struct pgfailure *failure)
 			__attribute__((warn_unused_result));
 /* The same from the lines of another one; NULL when they are none or memory runs out. */
 struct catalogue *catalogue_parse(const char *lines, size_t len) __attribute__((warn_unused_result));
+/* The shipped prices, as of no server; NULL when out of memory. */
+struct catalogue *catalogue_shipped(void) __attribute__((warn_unused_result));
 /* Takes another reference; c may be NULL. */
 struct catalogue *catalogue_acquire(struct catalogue *c);
 /* Lets go of one; c may be NULL. */

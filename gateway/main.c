@@ -107,7 +107,7 @@ run(const struct settings *settings, const sigset_t *signals)
 		print_error("could not start the store");
 		return EXIT_FAILURE;
 	}
-	if (settings->maintenance_interval_ms > 0)
+	if (settings->maintenance_interval_ms > 0 && settings->storage != STORAGE_SQLITE)
 	{
 		maintenance = maintenance_open(settings, g->store);
 		maintained = maintenance != NULL;

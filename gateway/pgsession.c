@@ -502,6 +502,13 @@ prepare_session(struct pgsession *s, const struct pgsession_options *options,
 	if (!check_privileges(s, failure) || !listen_for_prices(s, failure) ||
 		!pgsession_read_facts(s, facts, failure))
 		return false;
+	if (options->unlogged)
+	{
+		result = pgsession_exec(s, "SELECT ccproxy.set_storage('unlogged')", 0, NULL, failure);
+		if (result == NULL)
+			return false;
+		PQclear(result);
+	}
 	if (options->retention_days > 0 && !set_retention(s, options->retention_days, facts, failure))
 		return false;
 	result = pgsession_exec(s, PGSESSION_STAGING_SQL, 0, NULL, failure);

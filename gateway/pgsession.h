@@ -42,6 +42,7 @@ struct pgsession_options
 {
 	const char *db_url;
 	int64_t		retention_days;	/* 0: leave it as it is */
+	bool		unlogged;		/* new partitions are to be UNLOGGED */
 };
 
 /*

@@ -36,6 +36,7 @@ write_errors(struct text *t, const struct event_error *errors, size_t n, size_t 
 static void
 answer_counts(struct request *r, bool stored)
 {
+	const struct settings *settings = r->gateway->settings;
 	const struct decode_result *d = &r->decoded;
 	size_t		accepted = 0;
 	size_t		duplicates = 0;
@@ -100,12 +101,13 @@ answer_counts(struct request *r, bool stored)
 		}
 		text_putc(&t, ']');
 	}
-	if (spooled > 0)
+	if (spooled > 0 && settings->storage != STORAGE_SQLITE)
 	{
 		text_puts(&t, ", \"spooled\": ");
 		text_i64(&t, (int64_t) spooled);
 	}
-	text_puts(&t, stored ? ", \"stored\": true, \"durable\": true}\n" : ", \"stored\": false, \"durable\": false}\n");
+	text_printf(&t, ", \"stored\": %s, \"durable\": %s}\n", stored ? "true" : "false",
+				stored && settings->storage != STORAGE_MEMORY ? "true" : "false");
 	/* 400 only where nothing at all was accepted or known already */
 	request_answer(r, stored && d->total > 0 && accepted + duplicates == 0 ? MHD_HTTP_BAD_REQUEST : MHD_HTTP_OK,
 				   CONTENT_JSON, &t);

@@ -106,7 +106,7 @@ write_page(struct request *r, const PGresult *rows)
 static bool
 publish(struct request *r)
 {
-	if (reader_submit(r->gateway->reader, &r->job))
+	if (r->gateway->settings->storage != STORAGE_SQLITE && reader_submit(r->gateway->reader, &r->job))
 		return true;
 	write_page(r, NULL);
 	return false;

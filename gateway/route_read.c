@@ -30,6 +30,11 @@ read_parameter(struct request *r, const char *value)
 bool
 read_publish(struct request *r)
 {
+	if (r->gateway->settings->storage == STORAGE_SQLITE)
+	{
+		request_error(r, MHD_HTTP_NOT_FOUND, "metrics_storage is sqlite: statistics need PostgreSQL. Query the file with sqlite3.");
+		return false;
+	}
 	if (reader_submit(r->gateway->reader, &r->job))
 		return true;
 	request_unavailable(r, METRIC_REFUSED_FULL, 1, "Too many queries are waiting.");

@@ -416,7 +416,7 @@ settings_load(struct settings *s, const struct settings_input *in,
 		return false;
 	if (!settings_check(s, error))
 		return false;
-	if (s->metrics_db_url[0] == '\0' && !environment(in->envp, "PGHOST") &&
+	if (s->storage != STORAGE_SQLITE && s->metrics_db_url[0] == '\0' && !environment(in->envp, "PGHOST") &&
 		!environment(in->envp, "PGSERVICE") && !environment(in->envp, "PGDATABASE"))
 		return fail(error, "metrics_db_url is not set: give --metrics-db-url postgres://user@host/database, "
 					"CCPROXY_METRICS_DB_URL, or libpq's PGHOST and PGDATABASE");
@@ -466,13 +466,9 @@ settings_check(struct settings *s, char error[SETTINGS_ERROR_SIZE])
 
 	if (!parse_listen(s, error))
 		return false;
-	if (strcmp(s->metrics_storage, "sqlite") == 0 || strcmp(s->metrics_storage, "memory") == 0)
-		return fail(error, "metrics_storage \"%s\" is not available in this version: use postgres", s->metrics_storage);
-	if (strcmp(s->metrics_storage, "postgres") != 0)
-		return fail(error, "metrics_storage must be postgres, not \"%s\"", s->metrics_storage);
-	if (strncmp(s->metrics_db_url, "sqlite:", 7) == 0)
-		return fail(error, "metrics_db_url: sqlite is not available in this version: use postgres://user@host/database");
-	if (s->metrics_db_url[0] != '\0')
+	if (!settings_check_storage(s, error))
+		return false;
+	if (s->metrics_db_url[0] != '\0' && s->storage != STORAGE_SQLITE)
 	{
 		/* libpq's own message may quote the password: not shown */
 		PQconninfoOption *options = PQconninfoParse(s->metrics_db_url, NULL);

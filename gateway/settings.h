@@ -51,9 +51,9 @@
 	S(FLAG, metrics_enabled, "metrics_enabled", "true", 0, 0, false, \
 	  "false: events are answered 200 with \"stored\": false and dropped") \
 	S(TEXT, metrics_storage, "metrics_storage", "postgres", 0, 0, false, \
-	  "where events go: postgres") \
+	  "where events go: postgres, sqlite (a file, without PostgreSQL) or memory (UNLOGGED tables)") \
 	S(TEXT, metrics_db_url, "metrics_db_url", "", 0, 0, true, \
-	  "PostgreSQL connection: postgres://user@host/db or a libpq connection string") \
+	  "PostgreSQL connection: postgres://user@host/db or a libpq connection string; or sqlite:///metrics.db") \
 	S(COUNT, metrics_retention_days, "metrics_retention_days", "0", 0, 36500, false, \
 	  "0: leave the retention in the database as it is") \
 	S(FLAG, prometheus_enabled, "prometheus_enabled", "true", 0, 0, false, \
@@ -125,6 +125,13 @@
 #define SETTINGS_FIELD(type, field, key, dflt, min, max, secret, help) \
 	SETTINGS_C_TYPE_##type field;
 
+enum settings_storage
+{
+	STORAGE_POSTGRES = 0,
+	STORAGE_SQLITE,				/* events stay in the file of spool_path */
+	STORAGE_MEMORY				/* PostgreSQL, tables that a crash empties */
+};
+
 enum setting_origin
 {
 	ORIGIN_DEFAULT = 0,
@@ -145,6 +152,8 @@ struct settings
 	SETTINGS(SETTINGS_FIELD)
 
 	uint8_t		origin[SETTINGS_NUMBER];	/* enum setting_origin */
+	/* from metrics_storage and metrics_db_url */
+	enum settings_storage storage;
 	/* from listen */
 	char		listen_host[256];
 	uint16_t	listen_port;
@@ -187,6 +196,9 @@ bool		settings_parse_file(struct settings *s, const char *text, size_t len,
 void		settings_defaults(struct settings *s);
 /* Looks at the values together; fills listen_*. */
 bool		settings_check(struct settings *s, char error[SETTINGS_ERROR_SIZE])
+			__attribute__((warn_unused_result));
+/* Its part of where events go: fills storage, and spool_path from an SQLite URL. */
+bool		settings_check_storage(struct settings *s, char error[SETTINGS_ERROR_SIZE])
 			__attribute__((warn_unused_result));
 void		settings_free(struct settings *s);
 void		settings_print_help(FILE *out, const char *program);

@@ -7,11 +7,14 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "gateway/log.h"
 #include "gateway/selfmetrics.h"
 #include "gateway/settings.h"
 #include "gateway/spool_facts.h"
+#include "gateway/spool_table.h"
+#include "gateway/timestamp.h"
 
 #define REOPEN_US			INT64_C(5000000)	/* between attempts to open the file */
 #define FULL_RETRY_US		INT64_C(1000000)	/* after the disk was full */
@@ -21,6 +24,7 @@
 #define AHEAD_RECORDS		64
 #define DELETE_RECORDS		64	/* drained records are deleted by so many, or when it is quiet */
 #define US_PER_MS			INT64_C(1000)
+#define OWN_SECRET_BYTES	32
 #define FULL_HYSTERESIS		16	/* a full spool takes events again when 1/16 is free */
 
 /* A batch the committer has handed over. */
@@ -41,6 +45,8 @@ struct spool
 {
 	const struct spool_host *host;
 	bool		configured;
+	bool		keeps;			/* metrics_storage is sqlite: nothing is drained */
+	int64_t		retention_us;	/* then */
 	size_t		batch_rows;
 	pthread_t	thread;
 
@@ -118,7 +124,9 @@ note_use(struct spool *sp)
 {
 	int64_t		now_us = monotonic_us();
 
-	if (sp->file.records > 0 && sp->in_use_since_us == 0)
+	if (sp->keeps)
+		;						/* it always is */
+	else if (sp->file.records > 0 && sp->in_use_since_us == 0)
 	{
 		sp->in_use_since_us = now_us;
 		log_event(LOG_LEVEL_WARNING, "spool_in_use", LOG_STR("file", sp->file.path),
@@ -135,6 +143,24 @@ note_use(struct spool *sp)
 	update_spoolable(sp);
 }
 
+/* Without a database the file has a secret of its own, and the table. */
+static bool
+own_facts(struct spool *sp, struct store_facts *facts)
+{
+	enum spool_status status = spool_table_create(&sp->file);
+
+	if (status == SPOOL_OK && !facts->known)
+	{
+		facts->hash_secret_len = OWN_SECRET_BYTES;
+		facts->known = getrandom(facts->hash_secret, OWN_SECRET_BYTES, 0) == OWN_SECRET_BYTES;
+		status = facts->known ? spool_facts_save(&sp->file, facts, NULL) : SPOOL_FULL;
+	}
+	facts->retention_us = sp->retention_us;
+	if (status != SPOOL_OK)
+		log_event(LOG_LEVEL_ERROR, "spool_unavailable", LOG_STR("file", sp->file.path), LOG_STR("reason", sp->file.error));
+	return status == SPOOL_OK;
+}
+
 /* The file is there: what it knows is offered to those who know nothing yet. */
 static void
 opened(struct spool *sp)
@@ -145,6 +171,11 @@ opened(struct spool *sp)
 	sp->open_failure_logged = false;
 	sp->full = false;
 	spool_facts_load(&sp->file, &facts, &catalogue);
+	if (sp->keeps && !own_facts(sp, &facts))
+	{
+		spool_file_close(&sp->file);
+		return;
+	}
 	if (catalogue != NULL)
 		prices_offer(sp->host->prices, catalogue);
 	if (facts.known)
@@ -232,6 +263,8 @@ append_batch(struct spool *sp, const struct batch *b)
 		spool_record_encode(b, unit, payload);
 		status = spool_file_append(&sp->file, &head, payload, len);
 		free(payload);
+		if (status == SPOOL_OK && sp->keeps)
+			status = spool_table_write(&sp->file, b, unit);
 		if (status != SPOOL_OK)
 			return status;
 	}
@@ -386,7 +419,7 @@ read_ahead(struct spool *sp)
 	bool		was_empty;
 
 	pthread_mutex_lock(&sp->lock);
-	enough = sp->closing || sp->ahead_records >= AHEAD_RECORDS || sp->ahead_bytes >= AHEAD_BYTES;
+	enough = sp->closing || sp->keeps || sp->ahead_records >= AHEAD_RECORDS || sp->ahead_bytes >= AHEAD_BYTES;
 	was_empty = sp->ahead == NULL;
 	pthread_mutex_unlock(&sp->lock);
 	if (enough || !is_open(sp) || sp->file.records == 0)
@@ -533,7 +566,7 @@ spooler_main(void *arg)
 			until_us = sp->gauges_us + GAUGES_US;
 		queue_sleep(sp->host->queue->spooler_fd, -1, until_us);
 	}
-	if (is_open(sp) && sp->file.records > 0)
+	if (is_open(sp) && sp->file.records > 0 && !sp->keeps)
 		log_event(LOG_LEVEL_WARNING, "spool_kept", LOG_STR("file", sp->file.path), LOG_I64("events", sp->file.events));
 	spool_file_close(&sp->file);
 	return NULL;
@@ -567,11 +600,14 @@ spool_open(const struct settings *settings, const struct spool_host *host)
 	}
 	sp->host = host;
 	sp->configured = settings->spool_path[0] != '\0';
+	sp->keeps = settings->storage == STORAGE_SQLITE;
+	sp->retention_us = settings->metrics_retention_days * US_PER_DAY;
 	sp->batch_rows = (size_t) settings->metrics_batch_size;
 	sp->diverted_tail = &sp->diverted;
 	sp->ahead_tail = &sp->ahead;
 	sp->read_id = INT64_MIN;
 	spool_file_init(&sp->file, settings->spool_path, settings->spool_max_bytes);
+	sp->file.shared = sp->keeps;
 	batch_init(&sp->batch);
 	pthread_mutex_init(&sp->lock, NULL);
 	rc = pthread_create(&sp->thread, NULL, spooler_main, sp);

@@ -52,6 +52,8 @@ struct spool_file
 	int			lock_fd;		/* -1: not locked */
 	sqlite3    *db;				/* NULL: not open */
 	sqlite3_stmt *statements[SPOOL_STATEMENTS];
+	bool		shared;			/* others may read it with sqlite3 meanwhile */
+	sqlite3_stmt *insert_row;	/* spool_table.c's */
 	int64_t		last_id;		/* never given twice while the gateway runs */
 	/* what is in it, by the last commit */
 	int64_t		records;

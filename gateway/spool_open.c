@@ -39,7 +39,6 @@ enum opened
 /* Before anything is read: the page size counts for a new file only. */
 static const char pragmas[] =
 "PRAGMA page_size = 32768;"
-"PRAGMA locking_mode = EXCLUSIVE;"
 "PRAGMA journal_mode = WAL;"
 "PRAGMA synchronous = FULL;"
 "PRAGMA wal_autocheckpoint = 1000;"
@@ -110,6 +109,8 @@ close_database(struct spool_file *f)
 		sqlite3_finalize(f->statements[i]);
 		f->statements[i] = NULL;
 	}
+	sqlite3_finalize(f->insert_row);
+	f->insert_row = NULL;
 	sqlite3_close(f->db);
 	f->db = NULL;
 	f->records = f->events = f->bytes = f->oldest_us = 0;
@@ -260,7 +261,9 @@ open_database(struct spool_file *f)
 		return how;
 	if (sqlite3_open_v2(f->path, &f->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
 		return f->db ? fail_sqlite(f) : fail(f, OPENED_FAILED, "out of memory");
-	if (sqlite3_exec(f->db, pragmas, NULL, NULL, NULL) != SQLITE_OK)
+	/* one connection needs no shared memory; the lock file keeps gateways apart */
+	if (sqlite3_exec(f->db, f->shared ? "PRAGMA busy_timeout = 5000" : "PRAGMA locking_mode = EXCLUSIVE", NULL, NULL, NULL) != SQLITE_OK ||
+		sqlite3_exec(f->db, pragmas, NULL, NULL, NULL) != SQLITE_OK)
 		return fail_sqlite(f);
 	how = check_identity(f);
 	if (how != OPENED)

@@ -46,6 +46,8 @@ struct store
 	struct spool *spool;
 	size_t		batch_rows;
 	bool		spool_configured;
+	bool		file_only;		/* metrics_storage is sqlite: there is no committer */
+	bool		not_durable;	/* it is memory */
 	pthread_t	thread;
 
 	_Atomic int64_t give_up_us; /* monotonic: the committer must be done by then */
@@ -457,7 +459,10 @@ store_open(const struct settings *settings)
 	s->session_options.retention_days = settings->metrics_retention_days;
 	s->batch_rows = (size_t) settings->metrics_batch_size;
 	s->spool_configured = settings->spool_path[0] != '\0';
-	s->state = "connecting";
+	s->file_only = settings->storage == STORAGE_SQLITE;
+	s->not_durable = settings->storage == STORAGE_MEMORY;
+	s->session_options.unlogged = s->not_durable;
+	s->state = s->file_only ? "ok" : "connecting";
 	s->down_since_us = monotonic_us();
 	s->committer.session.give_up_us = &s->give_up_us;
 	atomic_init(&s->give_up_us, INT64_MAX);
@@ -473,6 +478,12 @@ store_open(const struct settings *settings)
 		s->spool = spool_open(settings, &s->spool_host);
 	}
 	drain_init(&s->drain, s->spool);
+	if (s->spool != NULL && s->file_only)
+	{
+		prices_offer(&s->prices, catalogue_shipped());
+		queue_set_connected(&s->queue, false, true);
+		return s;
+	}
 	if (s->spool != NULL)
 	{
 		rc = pthread_create(&s->thread, NULL, committer_main, s);
@@ -520,9 +531,9 @@ store_ready(struct store *s, struct store_state *state)
 	.spool = !s->spool_configured ? "off" : spoolable ? "ok" : "unavailable",
 	.spooled_events = counts.events};
 	if (s->connected)
-		state->durable_in = "postgres";
+		state->durable_in = s->not_durable ? "memory" : "postgres";
 	else if (spoolable && s->facts.known)
-		state->durable_in = "spool";
+		state->durable_in = s->file_only ? "sqlite" : "spool";
 	else if (!s->facts.known && strcmp(s->state, "unavailable") == 0)
 		state->word = "never_reached";
 	pthread_mutex_unlock(&s->lock);
@@ -544,7 +555,8 @@ store_close(struct store *s, int deadline_ms)
 
 	atomic_store(&s->give_up_us, monotonic_us() + (int64_t) (deadline_ms - spool_ms) * US_PER_MS);
 	queue_close(&s->queue);
-	pthread_join(s->thread, NULL);
+	if (!s->file_only)
+		pthread_join(s->thread, NULL);
 	drain_free(&s->drain);
 	drain_init(&s->drain, NULL);
 	spool_close(s->spool);

@@ -75,7 +75,7 @@ struct store_facts
 struct store_state
 {
 	const char *word;
-	const char *durable_in;		/* postgres, spool or nowhere */
+	const char *durable_in;		/* postgres, spool, sqlite, memory (not durable) or nowhere */
 	const char *spool;			/* ok, unavailable or off */
 	int64_t		spooled_events;
 };

@@ -90,7 +90,7 @@ sub raw_post
 	isnt($rc, 0, 'no listening beyond loopback without tokens');
 	like($err, qr/beyond loopback/, 'and it says so');
 	($rc, $out, $err) = CCProxy::run_gateway([ '--metrics-db-url=postgres://h/d', '--metrics-storage=sqlite' ]);
-	like($err, qr/not available in this version/, 'storage that is not there yet');
+	like($err, qr/choose one/, 'settings that contradict each other');
 	($rc, $out) = CCProxy::run_gateway(['--help']);
 	like($out, qr/--metrics-db-url/, '--help');
 	($rc, $out) = CCProxy::run_gateway(['--version']);

@@ -125,10 +125,11 @@ test_refusals(const char *bad_file)
 	refused(FLAGS("--metrics-db-url=" URL, "--max-body-bytes=9999999999GiB"), NONE, "size", "a size that overflows");
 	refused(FLAGS("--metrics-db-url=" URL, "--prometheus-enabled=maybe"), NONE, "true or false", "no truth value");
 	refused(FLAGS("--metrics-db-url=" URL, "--log-level=loud"), NONE, "log_level", "an unknown log level");
-	refused(FLAGS("--metrics-db-url=" URL, "--metrics-storage=sqlite"), NONE, "not available in this version", "sqlite storage");
-	refused(FLAGS("--metrics-db-url=" URL, "--metrics-storage=memory"), NONE, "not available in this version", "memory storage");
+	refused(FLAGS("--metrics-db-url=" URL, "--metrics-storage=sqlite"), NONE, "choose one", "sqlite storage and a PostgreSQL url");
+	refused(FLAGS("--metrics-db-url=sqlite:///x.db", "--metrics-storage=memory"), NONE, "is an SQLite file", "memory storage and a file");
+	refused(FLAGS("--metrics-storage=sqlite", "--spool-path="), NONE, "name the file", "sqlite storage without a file");
 	refused(FLAGS("--metrics-db-url=" URL, "--metrics-storage=mysql"), NONE, "must be postgres", "unknown storage");
-	refused(FLAGS("--metrics-db-url=sqlite:///x.db"), NONE, "not available", "an sqlite url");
+	refused(FLAGS("--metrics-db-url=sqlite:x.db"), NONE, "must name a file", "an sqlite url without a path");
 	refused(FLAGS("--metrics-db-url=postgres://u:sekret@h/db?nonsense=%zz"), NONE, "connection string", "a broken url");
 	ok(strstr(error, "sekret") == NULL, "... whose password is not shown");
 	refused(FLAGS("--metrics-db-url=" URL, "--listen=0.0.0.0:80"), NONE, "beyond loopback", "no tokens beyond loopback");
