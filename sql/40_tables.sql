@@ -43,13 +43,15 @@ BEGIN
         user_hour_retention interval NOT NULL DEFAULT interval '400 days',
         hash_secret      bytea NOT NULL CHECK (length(hash_secret) BETWEEN 16 AND 64),
         cost_source      text NOT NULL DEFAULT 'computed' CHECK (cost_source IN ('computed', 'reported_if_unpriced')),
+        prometheus_label_sets integer NOT NULL DEFAULT 1000 CHECK (prometheus_label_sets BETWEEN 1 AND 100000),
+        prometheus_users boolean NOT NULL DEFAULT true,
         -- finer detail does not outlive coarser
         CONSTRAINT configuration_retention_order CHECK (minute_retention <= quarter_retention),
         CONSTRAINT configuration_retention_least
             CHECK (retention >= CASE partitions WHEN 'hour' THEN interval '1 hour' ELSE interval '1 day' END)
     );
     COMMENT ON TABLE ccproxy.configuration IS
-    'One row: how long raw rows and rollups are kept, what partitions new ones are and for how many days they are made ahead (set_retention()), whether new ones are logged (set_storage()), how long parts of a request may arrive, the secret of the API key hashes, and what a request without a price counts as (set_cost_source()).';
+    'One row: how long raw rows and rollups are kept, what partitions new ones are and for how many days they are made ahead (set_retention()), whether new ones are logged (set_storage()), how long parts of a request may arrive, the secret of the API key hashes, what a request without a price counts as (set_cost_source()), and what Prometheus is shown (set_prometheus()).';
     REVOKE ALL ON ccproxy.configuration FROM PUBLIC;
     INSERT INTO ccproxy.configuration (hash_secret)
     VALUES (uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))

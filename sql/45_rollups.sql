@@ -145,7 +145,7 @@ BEGIN
     'The user cube: grain h(our) or d(ay), m(inute) in hours that are not closed, UTC; one row holds all cells of a bucket, keyed by ccproxy.user_key. No row: no requests.';
 
     CREATE TABLE IF NOT EXISTS ccproxy.counter_total (
-        family          text NOT NULL CHECK (family IN ('requests', 'response_time', 'tokens', 'cost', 'errors')),
+        family          text NOT NULL CHECK (family IN ('requests', 'response_time', 'tokens', 'cost', 'model_cost', 'errors')),
         label_values    text[] NOT NULL,
         "true"          numeric NOT NULL,
         exposed         numeric NOT NULL,

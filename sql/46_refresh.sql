@@ -168,7 +168,7 @@ AS $$
     SELECT 'errors', ARRAY[error, endpoint_type], sum(sign * failed), 0, NULL FROM cell WHERE error <> '' GROUP BY 2
 $$;
 
--- The same for the user cube's counter, cost.
+-- The same for the user cube's counters: cost, by user and without.
 CREATE FUNCTION ccproxy._user_deltas(before ccproxy.cells, after ccproxy.cells)
 RETURNS TABLE (family text, label_values text[], n numeric, total numeric, buckets numeric[])
 LANGUAGE sql STABLE
@@ -182,6 +182,54 @@ AS $$
      CROSS JOIN LATERAL ccproxy.expand(u.m, false) AS e
      WHERE e.priced > 0
      GROUP BY 2
+    UNION ALL
+    SELECT 'model_cost', ARRAY[coalesce(nullif(k.model, ''), 'unknown')], sum(s.sign * e.total_cost), 0, NULL
+      FROM (VALUES (1, after), (-1, before)) AS s(sign, cells)
+     CROSS JOIN LATERAL ccproxy.unpack(s.cells) AS u
+      JOIN ccproxy.user_key k ON k.id = u.key
+     CROSS JOIN LATERAL ccproxy.expand(u.m, false) AS e
+     WHERE e.priced > 0
+     GROUP BY 2
+$$;
+
+-- The changes of a cube's counters under the label sets they are counted by. A
+-- set that has a row in counter_total is admitted, for good. Of new ones as many
+-- are as there is room for, in order; the rest count together as the family's
+-- 'other', whose labels are all that.
+CREATE FUNCTION ccproxy._admitted_deltas(cube text, before ccproxy.cells, after ccproxy.cells)
+RETURNS TABLE (family text, label_values text[], n numeric, total numeric, buckets numeric[])
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH setting AS (
+        SELECT c.prometheus_label_sets AS label_sets, c.prometheus_users AS users FROM ccproxy.configuration c
+    ), delta AS MATERIALIZED (
+        SELECT d.*, EXISTS (SELECT FROM ccproxy.counter_total c WHERE c.family = d.family AND c.label_values = d.label_values) AS known
+          FROM (SELECT * FROM ccproxy._service_deltas(before, after) WHERE cube = 'service'
+                UNION ALL
+                SELECT * FROM ccproxy._user_deltas(before, after) WHERE cube = 'user') AS d
+         WHERE (d.n <> 0 OR d.total <> 0 OR 0 <> ANY (d.buckets))
+           AND (d.family <> 'cost' OR (SELECT s.users FROM setting s))
+    ), taken AS (
+        SELECT c.family, count(*) AS sets FROM ccproxy.counter_total c
+         WHERE 'other' <> ANY (c.label_values) AND c.family IN (SELECT d.family FROM delta d WHERE NOT d.known)
+         GROUP BY 1
+    ), placed AS (
+        SELECT d.*, d.known OR row_number() OVER (PARTITION BY d.family, d.known ORDER BY d.label_values)
+                               <= (SELECT s.label_sets FROM setting s) - coalesce(t.sets, 0) AS admitted
+          FROM delta d LEFT JOIN taken t ON t.family = d.family
+    ), rest AS MATERIALIZED (
+        SELECT p.family, array_fill('other'::text, ARRAY[cardinality(p.label_values)]) AS label_values, p.n, p.total, p.buckets
+          FROM placed p
+         WHERE NOT p.admitted OR NOT 'other' <> ANY (p.label_values)
+    )
+    SELECT p.family, p.label_values, p.n, p.total, p.buckets FROM placed p WHERE p.admitted AND 'other' <> ANY (p.label_values)
+    UNION ALL
+    SELECT r.family, r.label_values, sum(r.n), sum(r.total),
+           (SELECT array_agg(b.n ORDER BY b.i)
+              FROM (SELECT x.i, sum(x.n) AS n FROM rest o CROSS JOIN LATERAL unnest(o.buckets) WITH ORDINALITY AS x(n, i)
+                     WHERE o.family = r.family GROUP BY 1) AS b)
+      FROM rest r GROUP BY 1, 2
 $$;
 
 -- Moves counter_total by what changed between two states of the same buckets.
@@ -195,10 +243,7 @@ BEGIN
     END IF;
     INSERT INTO ccproxy.counter_total AS c (family, label_values, "true", exposed, true_sum, exposed_sum, true_buckets, exposed_buckets)
     SELECT d.family, d.label_values, d.n, greatest(d.n, 0), d.total, greatest(d.total, 0), d.buckets, d.buckets
-      FROM (SELECT * FROM ccproxy._service_deltas(before, after) WHERE cube = 'service'
-            UNION ALL
-            SELECT * FROM ccproxy._user_deltas(before, after) WHERE cube = 'user') AS d
-     WHERE d.n <> 0 OR d.total <> 0 OR 0 <> ANY (d.buckets)
+      FROM ccproxy._admitted_deltas(cube, before, after) AS d
      ORDER BY d.family, d.label_values
     ON CONFLICT (family, label_values) DO UPDATE
        SET "true" = c."true" + excluded."true",

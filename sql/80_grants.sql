@@ -10,8 +10,8 @@ BEGIN
         'ccproxy.service_key, ccproxy.user_key, ccproxy.rollup_state, ccproxy.crash_sentinel, ccproxy.dirty_minute, ccproxy.counter_total, ccproxy.job, ccproxy.rejected_event, ccproxy.health, '
         'ccproxy.requests_by_minute, ccproxy.requests_by_hour, ccproxy.requests_by_day, ccproxy.usage_by_model, ccproxy.usage_by_user, '
         'ccproxy.errors_by_type, ccproxy.prometheus, ccproxy.unpriced_models, ccproxy.cost_differences TO %I', role);
-    -- one setting that statistics depend on; the secret beside it is nobody's
-    EXECUTE format('GRANT SELECT (cost_source) ON ccproxy.configuration TO %I', role);
+    -- settings that answers depend on; the secret beside them is nobody's
+    EXECUTE format('GRANT SELECT (cost_source, prometheus_users) ON ccproxy.configuration TO %I', role);
 END
 $$;
 COMMENT ON FUNCTION ccproxy.grant_read(name) IS
@@ -90,6 +90,7 @@ BEGIN
         'ccproxy._keep_base(text, "char", tstzmultirange)',
         'ccproxy._remake_empty_partitions()',
         'ccproxy.set_cost_source(text)',
+        'ccproxy.set_prometheus(integer, boolean)',
         'ccproxy._drop_partition(regclass, timestamptz)',
         'ccproxy._expired_partitions()',
         'ccproxy._job_partitions()',
