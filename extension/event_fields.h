@@ -79,16 +79,16 @@
  *						("Bearer ") is cut first; becomes api_key_hash
  *						(first present of api_key, authorization, api_key_hash)
  *	total_cost			USD; taken as reported_cost where that is absent
- *	total_tokens, state, input_cost, cache_read_cost, cache_write_cost,
+ *	total_tokens, state, cost_lines, other_ts, input_cost, cache_read_cost, cache_write_cost,
  *	output_cost, tool_cost, price_id
- *						columns of ccproxy.requests that are derived here:
+ *						what is derived here and shown with a request:
  *						accepted and ignored, so that an exported row can be
  *						posted again
  * JSON null is the same as absent. Any other key is ignored and named in the
  * answer.
  */
 #define EVENT_IGNORED_KEYS(F) \
-	F("total_tokens") F("state") F("input_cost") F("cache_read_cost") \
+	F("total_tokens") F("state") F("cost_lines") F("other_ts") F("input_cost") F("cache_read_cost") \
 	F("cache_write_cost") F("output_cost") F("tool_cost") F("price_id")
 
 /*

@@ -9,7 +9,8 @@
 #include "gateway/admission.h"
 
 static const struct route *const routes[] = {
-	&route_events, &route_stats, &route_request, &route_prometheus,
+	&route_events, &route_stats, &route_requests, &route_request, &route_values, &route_api_health, &route_openapi,
+	&route_prometheus,
 	&route_dashboard, &route_static, &route_livez, &route_readyz
 };
 

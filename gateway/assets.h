@@ -1,5 +1,5 @@
 /*
- * The dashboard's files, compiled in from gateway/dashboard/.
+ * Files that are compiled in: the dashboard's and the description of the API.
  */
 #ifndef GATEWAY_ASSETS_H
 #define GATEWAY_ASSETS_H

@@ -10,9 +10,10 @@
 #include "gateway/exposition.h"
 
 void
-exposition_init(struct exposition *x)
+exposition_init(struct exposition *x, bool openmetrics)
 {
 	text_init(&x->text);
+	x->openmetrics = openmetrics;
 }
 
 void
@@ -24,7 +25,19 @@ exposition_free(struct exposition *x)
 void
 exposition_family(struct exposition *x, const char *family, const char *type, const char *help)
 {
-	text_printf(&x->text, "# HELP %s %s\n# TYPE %s %s\n", family, help, family, type);
+	size_t		len = strlen(family);
+
+	/* OpenMetrics names a counter's family without the suffix of its sample */
+	if (x->openmetrics && strcmp(type, "counter") == 0)
+		len -= strlen("_total");
+	text_printf(&x->text, "# HELP %.*s %s\n# TYPE %.*s %s\n", (int) len, family, help, (int) len, family, type);
+}
+
+void
+exposition_end(struct exposition *x)
+{
+	if (x->openmetrics)
+		text_puts(&x->text, "# EOF\n");
 }
 
 void
@@ -140,6 +153,9 @@ static const struct traffic_family families[TRAFFIC_FAMILIES] = {
 	2, {"model", "token_type"}},
 	{"cost", "ccproxy_cost_dollars_total", "Cost in US dollars.", VALUE_COUNTER,
 	2, {"model", "user_id"}},
+	/* instead of the last one, where users are not to be shown */
+	{"model_cost", "ccproxy_cost_dollars_total", "Cost in US dollars.", VALUE_COUNTER,
+	1, {"model"}},
 	{"errors", "ccproxy_errors_total", "LLM requests that failed.", VALUE_COUNTER,
 	2, {"error_type", "endpoint_type"}},
 };

@@ -1,6 +1,8 @@
 /*
- * Prometheus text exposition 0.0.4: one family at a time, its samples
- * together. Every label value is escaped here and nowhere else. Pure; one
+ * Prometheus text exposition 0.0.4 and OpenMetrics 1.0: one family at a time,
+ * its samples together. The two differ in the names of counters' families and
+ * in the end; no samples are timed and none are called _created (Prometheus
+ * before 2.50 takes those for series of their own). Every label value is escaped here and nowhere else. Pure; one
  * thread at a time; out of memory is seen once, in x->text.failed.
  */
 #ifndef GATEWAY_EXPOSITION_H
@@ -13,12 +15,22 @@
 #include "gateway/text.h"
 
 #define EXPOSITION_CONTENT_TYPE "text/plain; version=0.0.4; charset=utf-8"
+#define OPENMETRICS_CONTENT_TYPE "application/openmetrics-text; version=1.0.0; charset=utf-8"
 /* A longer label value is cut, at a character boundary. */
 #define EXPOSITION_LABEL_BYTES 256
 
 struct exposition
 {
 	struct text text;
+	bool		openmetrics;
+};
+
+/* What is asked for: two gateways of one database have its part in common. */
+enum exposition_part
+{
+	EXPOSITION_ALL,
+	EXPOSITION_DATABASE,
+	EXPOSITION_GATEWAY
 };
 
 struct exposition_label
@@ -27,10 +39,13 @@ struct exposition_label
 	const char *value;
 };
 
-void		exposition_init(struct exposition *x);
+void		exposition_init(struct exposition *x, bool openmetrics);
 void		exposition_free(struct exposition *x);
-/* Opens a family: HELP and TYPE. type: counter, gauge or histogram. */
+/* Opens a family: HELP and TYPE. type: counter (its name ends with _total), gauge
+ * or histogram; help has no backslash, quote or line break. */
 void		exposition_family(struct exposition *x, const char *family, const char *type, const char *help);
+/* Nothing follows. */
+void		exposition_end(struct exposition *x);
 /* One sample, family + suffix, labels, and le when it is not NULL; value must be a number's text. */
 void		exposition_sample(struct exposition *x, const char *family, const char *suffix,
 							  const struct exposition_label *labels, size_t nlabels,
@@ -48,7 +63,7 @@ void		exposition_number(char out[EXPOSITION_NUMBER_BYTES], double value);
  * The traffic of the database: rows of ccproxy.prometheus_samples(). Families
  * by index; label values in the order of the table in exposition.c.
  */
-#define TRAFFIC_FAMILIES 5
+#define TRAFFIC_FAMILIES 6
 #define TRAFFIC_LABELS_MAX 4
 #define TRAFFIC_BOUNDS 13
 

@@ -23,8 +23,8 @@ $(GATEWAY_BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(GATEWAY_CC) $(GATEWAY_FLAGS) -MMD -MP -c -o $@ $<
 
-# the dashboard is part of the program
-$(GATEWAY_BUILD)/gateway/assets.o: $(wildcard gateway/dashboard/*)
+# the dashboard and the description of the API are part of the program
+$(GATEWAY_BUILD)/gateway/assets.o: $(wildcard gateway/dashboard/*) gateway/openapi.json
 
 -include $(GATEWAY_OBJ:.o=.d)
 

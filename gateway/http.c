@@ -74,6 +74,12 @@ send_answer(struct request *r)
 
 	if (a->fixed)
 		response = MHD_create_response_from_buffer(a->fixed_len, (void *) (uintptr_t) a->fixed, MHD_RESPMEM_PERSISTENT);
+	else if (a->page)
+	{
+		response = MHD_create_response_from_buffer_with_free_callback_cls(a->page->len, a->page->body, page_drop_untyped, a->page);
+		if (response)
+			a->page = NULL;		/* the callback's */
+	}
 	else
 	{
 		response = MHD_create_response_from_buffer(a->body.len, a->body.data, MHD_RESPMEM_MUST_FREE);
@@ -91,6 +97,12 @@ send_answer(struct request *r)
 	add_header(response, "X-Content-Type-Options", "nosniff");
 	if (a->etag)
 		add_header(response, "ETag", a->etag);
+	if (a->varies)
+		add_header(response, "Vary", "Accept, Accept-Encoding");
+	if (a->gzip)
+		add_header(response, "Content-Encoding", "gzip");
+	if (a->disposition)
+		add_header(response, "Content-Disposition", a->disposition);
 	if (a->allow)
 		add_header(response, "Allow", a->allow);
 	if (a->bearer)

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "gateway/arena.h"
+#include "gateway/cursor.h"
 
 #define QUERY_MAX_PARAMETERS 64
 #define QUERY_MAX_VALUES 100	/* of one filter */
@@ -48,19 +49,76 @@ enum query_status target_parse(struct arena *arena, const char *raw, struct targ
 							   struct query_error *error)
 			__attribute__((warn_unused_result));
 
+/* A range of time. */
+struct query_span
+{
+	const char *period;			/* NULL when from and to were given */
+	int64_t		from_us;		/* Unix epoch */
+	int64_t		to_us;
+};
+
+enum query_format
+{
+	FORMAT_ANY,					/* whatever Accept says */
+	FORMAT_JSON,
+	FORMAT_CSV
+};
+
+#define QUERY_MAX_LIMIT 10000
+#define QUERY_DEFAULT_LIMIT 100
+
 /* /metrics/api/stats */
 struct stats_query
 {
-	const char *period;			/* NULL when from and to were given */
+	struct query_span span;
 	const char *group_by;		/* NULL: everything in one row */
 	const char *time_zone;		/* "UTC" when not given */
-	int64_t		from_us;		/* Unix epoch */
-	int64_t		to_us;
 	const char *filters;		/* JSON object: {"model": ["a", "b"]} */
+	bool		compare;		/* with as long a range before */
+	int			limit;			/* 0: all groups */
+	enum query_format format;
 };
 
 enum query_status stats_query_parse(struct arena *arena, const struct target *target, int64_t now_us,
 									struct stats_query *query, struct query_error *error)
+			__attribute__((warn_unused_result));
+
+/* /metrics/api/requests */
+struct list_query
+{
+	struct query_span span;
+	const char *order;			/* newest, slowest, dearest or failed */
+	const char *filters;		/* as above */
+	int			limit;
+	bool		has_after;
+	struct cursor after;		/* the row before the first */
+	enum query_format format;
+};
+
+enum query_status list_query_parse(struct arena *arena, const struct target *target, int64_t now_us,
+								   struct list_query *query, struct query_error *error)
+			__attribute__((warn_unused_result));
+
+/* /metrics/api/values */
+struct values_query
+{
+	const char *of;				/* a filter's name */
+	const char *search;			/* NULL: all */
+	int			limit;
+};
+
+enum query_status values_query_parse(const struct target *target, struct values_query *query, struct query_error *error)
+			__attribute__((warn_unused_result));
+
+/* /metrics/api/requests/{id}: which of several with this id. */
+enum query_status detail_query_parse(const struct target *target, bool *has_ts, int64_t *ts_us, struct query_error *error)
+			__attribute__((warn_unused_result));
+
+/* Are all parameters among "a, b, c"? */
+enum query_status query_check_names(const struct target *target, const char *allowed, struct query_error *error)
+			__attribute__((warn_unused_result));
+/* The parameter's value, NULL when it is absent; an error when it is there twice. */
+enum query_status query_single(const struct target *target, const char *name, const char **value, struct query_error *error)
 			__attribute__((warn_unused_result));
 
 /* "2025-01-31T12:00:00.000000Z" */

@@ -27,12 +27,8 @@
 #define READER_GRACE_MS 5000
 #define READER_WAIT_SLICE_MS 100
 
-/* Rows and how many jobs look at them. */
-struct read_rows
-{
-	_Atomic int references;
-	PGresult   *result;
-};
+/* What is visible: it differs whenever an answer could. */
+static const char version_sql[] = "SELECT pg_catalog.pg_current_snapshot()";
 
 struct reader_thread
 {
@@ -46,6 +42,7 @@ struct reader_thread
 struct reader
 {
 	const struct settings *settings;
+	struct page_cache *cache;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	struct read_job *first;
@@ -238,14 +235,76 @@ classify(const char *sqlstate)
 	return READ_FAILED;
 }
 
+/* What the job says when its statement failed; takes the result over. */
+static void
+take_failure(struct reader_thread *t, struct read_job *job, PGresult *result)
+{
+	const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+	job->retry_after_s = 1;
+	if (result == NULL && PQstatus(t->connection) == CONNECTION_OK)
+	{
+		/* no answer: what still may come is not for the next job */
+		disconnect(t);
+		job->status = is_stopping(t->reader) ? READ_UNAVAILABLE : READ_TIMEOUT;
+		return;
+	}
+	snprintf(job->sqlstate, sizeof(job->sqlstate), "%s", sqlstate ? sqlstate : "");
+	copy_line(job->message, sizeof(job->message), sqlstate ?
+			  PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY) : PQerrorMessage(t->connection));
+	PQclear(result);
+	job->status = classify(job->sqlstate);
+	/* whatever state the session is in (a transaction that hangs open): not ours */
+	if (PQstatus(t->connection) == CONNECTION_OK && PQtransactionStatus(t->connection) != PQTRANS_IDLE)
+		disconnect(t);
+}
+
+static void
+set_current(struct reader *r, struct page *page, int64_t cost_us)
+{
+	int64_t		rest_ms = cost_us * READER_REST / 1000;
+
+	if (rest_ms > READER_REST_MAX_MS)
+		rest_ms = READER_REST_MAX_MS;
+	if (r->settings->read_refresh_ms == 0)
+		rest_ms = -1;			/* never unasked */
+	else if (rest_ms < r->settings->read_refresh_ms)
+		rest_ms = r->settings->read_refresh_ms;
+	atomic_store(&page->current_until_ms, monotonic_ms() + rest_ms);
+}
+
+/* The rows' page, in the cache from now on; takes result and version over. */
+static void
+take_rows(struct reader *r, struct read_job *job, PGresult *result, PGresult *version, int64_t cost_us)
+{
+	struct page *page = job->render(job, result);
+
+	if (page)
+		page->version = strdup(PQgetvalue(version, 0, 0));
+	PQclear(result);
+	PQclear(version);
+	if (page == NULL)
+	{
+		job->status = READ_UNAVAILABLE;
+		job->retry_after_s = 1;
+		return;
+	}
+	page->cost_us = cost_us;
+	set_current(r, page, cost_us);
+	page_cache_put(r->cache, job->key, page);
+	job->page = page;
+	job->status = READ_OK;
+}
+
 /* One attempt. */
 static void
 run_once(struct reader_thread *t, struct read_job *job)
 {
-	const char *sqlstate;
+	struct page *kept;
+	PGresult   *version;
 	PGresult   *result;
+	int64_t		began_us;
 
-	job->result = NULL;
 	if (!ensure_connected(t))
 	{
 		int64_t		wait_ms = t->retry_at_ms - monotonic_ms();
@@ -254,41 +313,34 @@ run_once(struct reader_thread *t, struct read_job *job)
 		job->retry_after_s = wait_ms > 0 ? (int) (wait_ms / 1000) + 1 : 1;
 		return;
 	}
-	result = execute(t, job->sql, job->nparameters, job->parameters);
-	if (result == NULL && PQstatus(t->connection) == CONNECTION_OK)
+	/* before the query: what is committed in between makes the page look old, not new */
+	version = execute(t, version_sql, 0, NULL);
+	if (PQresultStatus(version) != PGRES_TUPLES_OK || PQntuples(version) != 1)
 	{
-		/* no answer: what still may come is not for the next job */
-		disconnect(t);
-		job->status = is_stopping(t->reader) ? READ_UNAVAILABLE : READ_TIMEOUT;
-		job->retry_after_s = 1;
+		take_failure(t, job, version);
 		return;
 	}
-	if (PQresultStatus(result) == PGRES_TUPLES_OK)
+	kept = page_cache_get(t->reader->cache, job->key);
+	if (kept && kept->version && strcmp(kept->version, PQgetvalue(version, 0, 0)) == 0)
 	{
-		job->rows = calloc(1, sizeof(*job->rows));
-		if (job->rows == NULL)
-		{
-			PQclear(result);
-			job->status = READ_UNAVAILABLE;
-			job->retry_after_s = 1;
-			return;
-		}
-		job->rows->result = result;
-		atomic_init(&job->rows->references, 1);
-		job->result = result;
+		PQclear(version);
+		set_current(t->reader, kept, 0);
+		metric_add(METRIC_READ_CACHE_CONFIRMED, 1);
+		job->page = kept;
 		job->status = READ_OK;
 		return;
 	}
-	sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-	snprintf(job->sqlstate, sizeof(job->sqlstate), "%s", sqlstate ? sqlstate : "");
-	copy_line(job->message, sizeof(job->message), sqlstate ?
-			  PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY) : PQerrorMessage(t->connection));
-	PQclear(result);
-	job->status = classify(job->sqlstate);
-	job->retry_after_s = 1;
-	/* whatever state the session is in (a transaction that hangs open): not ours */
-	if (PQstatus(t->connection) == CONNECTION_OK && PQtransactionStatus(t->connection) != PQTRANS_IDLE)
-		disconnect(t);
+	page_drop(kept);
+	began_us = monotonic_us();
+	result = execute(t, job->sql, job->nparameters, job->parameters);
+	if (PQresultStatus(result) == PGRES_TUPLES_OK)
+	{
+		take_rows(t->reader, job, result, version, monotonic_us() - began_us);
+		metric_observe_us(METRIC_READ_SECONDS, monotonic_us() - began_us);
+		return;
+	}
+	PQclear(version);
+	take_failure(t, job, result);
 }
 
 static void
@@ -313,21 +365,28 @@ run(struct reader_thread *t, struct read_job *job)
 					LOG_STR("reason", job->message));
 }
 
-/* Takes a job off the list of those that may be joined; its followers. */
+/* Takes a job off the list of those that may be joined; under the lock. */
+static void
+stop_sharing(struct reader *r, struct read_job *job)
+{
+	for (struct read_job **p = &r->shared; *p; p = &(*p)->next_shared)
+	{
+		if (*p == job)
+		{
+			*p = job->next_shared;
+			return;
+		}
+	}
+}
+
+/* The same; the job's followers. */
 static struct read_job *
 end_sharing(struct reader *r, struct read_job *job)
 {
 	struct read_job *followers;
 
 	pthread_mutex_lock(&r->lock);
-	for (struct read_job **p = &r->shared; *p; p = &(*p)->next_shared)
-	{
-		if (*p == job)
-		{
-			*p = job->next_shared;
-			break;
-		}
-	}
+	stop_sharing(r, job);
 	followers = job->followers;
 	job->followers = NULL;
 	pthread_mutex_unlock(&r->lock);
@@ -338,7 +397,7 @@ end_sharing(struct reader *r, struct read_job *job)
 static void
 deliver(struct reader *r, struct read_job *job)
 {
-	struct read_job *follower = job->shared ? end_sharing(r, job) : NULL;
+	struct read_job *follower = end_sharing(r, job);
 
 	while (follower)
 	{
@@ -348,12 +407,8 @@ deliver(struct reader *r, struct read_job *job)
 		follower->retry_after_s = job->retry_after_s;
 		memcpy(follower->sqlstate, job->sqlstate, sizeof(job->sqlstate));
 		memcpy(follower->message, job->message, sizeof(job->message));
-		if (job->rows)
-		{
-			atomic_fetch_add(&job->rows->references, 1);
-			follower->rows = job->rows;
-			follower->result = job->result;
-		}
+		if (job->page)
+			follower->page = page_hold(job->page);
 		follower->done(follower);
 		follower = next;
 	}
@@ -363,13 +418,8 @@ deliver(struct reader *r, struct read_job *job)
 void
 read_job_clear(struct read_job *job)
 {
-	if (job->rows && atomic_fetch_sub(&job->rows->references, 1) == 1)
-	{
-		PQclear(job->rows->result);
-		free(job->rows);
-	}
-	job->rows = NULL;
-	job->result = NULL;
+	page_drop(job->page);
+	job->page = NULL;
 }
 
 static void *
@@ -394,7 +444,9 @@ reader_main(void *arg)
 			r->last = NULL;
 		r->queued--;
 		/* nobody waits for it any more: the next one matters more */
-		stop = r->stop || (!job->shared && atomic_load(&job->abandoned));
+		stop = r->stop || (job->followers == NULL && atomic_load(&job->abandoned));
+		if (stop)
+			stop_sharing(r, job);
 		pthread_mutex_unlock(&r->lock);
 		if (stop)
 		{
@@ -420,6 +472,12 @@ reader_open(const struct settings *settings)
 	if (r == NULL)
 		return NULL;
 	r->settings = settings;
+	r->cache = page_cache_new((size_t) settings->read_cache_bytes);
+	if (r->cache == NULL)
+	{
+		free(r);
+		return NULL;
+	}
 	pthread_mutex_init(&r->lock, NULL);
 	pthread_cond_init(&r->wake, NULL);
 	for (int i = 0; i < n; i++)
@@ -437,6 +495,22 @@ reader_open(const struct settings *settings)
 	return r;
 }
 
+struct page *
+reader_page(struct reader *r, const char *key)
+{
+	struct page *page;
+	bool		down;
+
+	pthread_mutex_lock(&r->lock);
+	down = r->down;
+	pthread_mutex_unlock(&r->lock);
+	page = down ? NULL : page_cache_get(r->cache, key);
+	if (page && monotonic_ms() < atomic_load(&page->current_until_ms))
+		return page;
+	page_drop(page);
+	return NULL;
+}
+
 bool
 reader_submit(struct reader *r, struct read_job *job)
 {
@@ -446,9 +520,9 @@ reader_submit(struct reader *r, struct read_job *job)
 	job->next = NULL;
 	job->followers = NULL;
 	pthread_mutex_lock(&r->lock);
-	if (job->shared)
+	if (!job->fresh)
 	{
-		for (leader = r->shared; leader && leader->sql != job->sql;)
+		for (leader = r->shared; leader && strcmp(leader->key, job->key) != 0;)
 			leader = leader->next_shared;
 	}
 	if (leader)
@@ -459,6 +533,7 @@ reader_submit(struct reader *r, struct read_job *job)
 	}
 	else if (!r->stop && r->queued < r->settings->read_queue)
 	{
+		/* a key's later leader stands first: those who come now join the newer */
 		if (r->last)
 			r->last->next = job;
 		else
@@ -466,11 +541,8 @@ reader_submit(struct reader *r, struct read_job *job)
 		r->last = job;
 		r->queued++;
 		taken = true;
-		if (job->shared)
-		{
-			job->next_shared = r->shared;
-			r->shared = job;
-		}
+		job->next_shared = r->shared;
+		r->shared = job;
 		pthread_cond_signal(&r->wake);
 	}
 	pthread_mutex_unlock(&r->lock);
@@ -493,6 +565,7 @@ reader_free(struct reader *r)
 {
 	if (r == NULL)
 		return;
+	page_cache_free(r->cache);
 	pthread_cond_destroy(&r->wake);
 	pthread_mutex_destroy(&r->lock);
 	free(r);

@@ -4,7 +4,15 @@
  * timeout, and reconnect by themselves with back-off.
  *
  * A job belongs to its request; the reader borrows it from reader_submit until
- * it calls done, which is its last touch.
+ * it calls done, which is its last touch. Its question is its key: while the
+ * same one waits or runs, others join it; its page is kept, and is made again
+ * only when the data has changed since (page.h).
+ *
+ * How old an answer may be: a page is served unasked for read_refresh after the
+ * server was last asked about it, or for READER_REST times what its query took,
+ * whichever is longer, so that one question never costs more than 1/READER_REST
+ * of a connection, however many ask it and however often. A job that is fresh
+ * waits for no such time.
  */
 #ifndef GATEWAY_READER_H
 #define GATEWAY_READER_H
@@ -14,15 +22,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "gateway/page.h"
 #include "gateway/settings.h"
 
-#define READ_JOB_PARAMETERS 6
+#define READ_JOB_PARAMETERS 10
+#define READER_REST 20
+#define READER_REST_MAX_MS 60000
 #define READ_JOB_MESSAGE_BYTES 256
 
 enum read_status
 {
 	READ_PENDING = 0,
-	READ_OK,					/* result holds the rows */
+	READ_OK,					/* page is the answer */
 	READ_INVALID,				/* the server refused a value: 400; message */
 	READ_UNAVAILABLE,			/* no connection, or not now: 503 */
 	READ_TIMEOUT,				/* statement_timeout: 503 */
@@ -32,27 +43,27 @@ enum read_status
 struct read_job
 {
 	const char *sql;			/* static */
-	/*
-	 * True: the rows of the same sql (which has no parameters then) that is
-	 * waiting or running already will do, so that many who ask at once cost one
-	 * query. They may be older than the question.
-	 */
-	bool		shared;
+	const char *key;			/* all that the page depends on but the data */
+	bool		fresh;			/* neither joins nor takes what is older than itself */
 	_Atomic bool abandoned;		/* by its request: need not be run any more */
 	int			nparameters;
 	const char *parameters[READ_JOB_PARAMETERS];
 	enum read_status status;
-	const PGresult *result;		/* until read_job_clear */
+	struct page *page;			/* until read_job_clear */
 	int			retry_after_s;
 	char		sqlstate[6];
 	char		message[READ_JOB_MESSAGE_BYTES];	/* one line */
+	/*
+	 * From a reader's thread: the rows as a page (NULL without memory). Of
+	 * those who share a question only the first one's is called.
+	 */
+	struct page *(*render) (struct read_job *job, const PGresult *rows);
 	/* once, from a reader's thread, must not block */
 	void		(*done) (struct read_job *);
 	void	   *owner;
 	/* the reader's */
-	struct read_rows *rows;
 	struct read_job *next;
-	struct read_job *followers; /* want the rows of this one */
+	struct read_job *followers; /* want the page of this one */
 	struct read_job *next_shared;
 };
 
@@ -60,9 +71,11 @@ struct reader;
 
 /* Starts the threads; NULL and a logged reason when it cannot. */
 struct reader *reader_open(const struct settings *settings);
+/* The page of this question if it may be served unasked, with a reference; else NULL. */
+struct page *reader_page(struct reader *r, const char *key);
 /* False when the queue is full or the reader is closing: done is not called. */
 bool		reader_submit(struct reader *r, struct read_job *job) __attribute__((warn_unused_result));
-/* The owner has done with the result. */
+/* The owner has done with the page. */
 void		read_job_clear(struct read_job *job);
 /* Finishes every job (running ones are left to the server) and joins the threads. */
 void		reader_close(struct reader *r);

@@ -28,6 +28,8 @@
 #include "gateway/arena.h"
 #include "gateway/auth.h"
 #include "gateway/decode.h"
+#include "gateway/exposition.h"
+#include "gateway/page.h"
 #include "gateway/query.h"
 #include "gateway/reader.h"
 #include "gateway/selfmetrics.h"
@@ -75,6 +77,12 @@ struct route
 	bool		(*publish) (struct request *r);
 	/* worker; expired: the deadline passed first */
 	void		(*finish) (struct request *r, bool expired);
+	/*
+	 * Reading routes; a reader's thread: writes the answer made of the rows.
+	 * Returns its status; *tag_from: what stands before in body is not part of
+	 * what it says (see page_new).
+	 */
+	int			(*render) (struct request *r, const PGresult *rows, struct text *body, size_t *tag_from);
 };
 
 enum wait_state
@@ -95,8 +103,12 @@ struct answer
 	struct text body;			/* given to libmicrohttpd */
 	const void *fixed;			/* instead of body: static bytes */
 	size_t		fixed_len;
+	struct page *page;			/* or this; a reference of its own */
 	const char *allow;			/* 405 */
-	const char *etag;			/* static */
+	const char *etag;			/* static, or the page's */
+	const char *disposition;	/* static; NULL: none */
+	bool		gzip;			/* the body is */
+	bool		varies;			/* with Accept and Accept-Encoding */
 	const char *cache_control;	/* NULL: no-store */
 	bool		dashboard_headers;	/* content security policy */
 	bool		bearer;			/* 401 */
@@ -138,7 +150,14 @@ struct request
 	struct decode_result decoded;
 	struct submission submission;
 	struct read_job job;
+	const char *key_extra;		/* what the answer depends on besides the query's parameters */
+	bool		csv;			/* what the client wants */
+	bool		gzip;
 	struct stats_query stats;
+	struct list_query list;
+	struct values_query values;
+	enum exposition_part part;
+	bool		openmetrics;
 };
 
 struct request *request_new(struct gateway *g, struct connection *c, struct MHD_Connection *mhd, const char *uri);
@@ -171,7 +190,11 @@ void		request_identify(struct request *r);
 /* The routes, ended by one without a path; each lives in its route_*.c. */
 extern const struct route route_events;
 extern const struct route route_stats;
+extern const struct route route_requests;
 extern const struct route route_request;
+extern const struct route route_values;
+extern const struct route route_api_health;
+extern const struct route route_openapi;
 extern const struct route route_prometheus;
 extern const struct route route_dashboard;
 extern const struct route route_static;

@@ -1,10 +1,13 @@
 /*
- * GET /metrics/prometheus: the traffic families from the database and the
- * gateway's own, which are served whatever becomes of the query.
+ * GET /metrics/prometheus: the traffic families from the database, and the
+ * gateway's own, which are served whatever becomes of the query. part= asks for
+ * one of the two. The traffic is a page like other answers, compressed once;
+ * each scrape appends what is the gateway's.
  */
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/accept.h"
 #include "gateway/exposition.h"
 #include "gateway/log.h"
 #include "gateway/route_read.h"
@@ -26,20 +29,6 @@ enum sample_column
 	SAMPLE_COUNT,
 	SAMPLE_LABELS
 };
-
-static enum request_handled
-handle(struct request *r)
-{
-	const char *timeout = request_header(r, "X-Prometheus-Scrape-Timeout-Seconds");
-	double		seconds = timeout ? strtod(timeout, NULL) : 0;
-
-	read_prepare(r, SAMPLES_SQL);
-	r->job.shared = true;
-	/* rather without the database's families than too late */
-	if (seconds > 0 && seconds < SCRAPE_TIMEOUT_MAX_S)
-		r->wait_limit_ms = (int64_t) (seconds * 1000 * SCRAPE_TIMEOUT_SHARE) + 1;
-	return REQUEST_WAIT;
-}
 
 /* "{1,2,3}" into cumulative counts. */
 static void
@@ -86,21 +75,103 @@ write_traffic(struct exposition *x, const PGresult *rows)
 	return true;
 }
 
+/* The answer; traffic: NULL when the database's families cannot be had. */
 static void
-write_page(struct request *r, const PGresult *rows)
+write_page(struct request *r, const struct page *traffic)
 {
 	struct exposition x;
-	bool		complete = false;
+	struct text whole;
 
-	exposition_init(&x);
-	if (rows)
-		complete = write_traffic(&x, rows);
-	exposition_family(&x, "ccproxy_gateway_traffic_up", "gauge",
-					  "1 when this page holds the families read from the database.");
-	exposition_sample_raw(&x, "ccproxy_gateway_traffic_up", "", "", complete ? "1" : "0");
-	selfmetrics_write(&x);
-	request_answer(r, MHD_HTTP_OK, EXPOSITION_CONTENT_TYPE, &x.text);
+	exposition_init(&x, r->openmetrics);
+	if (r->part != EXPOSITION_GATEWAY)
+	{
+		exposition_family(&x, "ccproxy_gateway_traffic_up", "gauge",
+						  "1 when this page holds the families read from the database.");
+		exposition_sample_raw(&x, "ccproxy_gateway_traffic_up", "", "", traffic ? "1" : "0");
+	}
+	if (r->part != EXPOSITION_DATABASE)
+		selfmetrics_write(&x);
+	exposition_end(&x);
+	text_init(&whole);
+	r->answer.varies = true;
+	if (traffic && traffic->gzip)
+	{
+		r->answer.gzip = page_deflate_end(traffic, &whole, x.text.data, x.text.len);
+		whole.failed |= !r->answer.gzip;
+	}
+	else
+	{
+		if (traffic && traffic->len > 0)
+			text_append(&whole, traffic->body, traffic->len);
+		text_append(&whole, x.text.data, x.text.len);
+	}
+	whole.failed |= x.text.failed;
+	request_answer(r, MHD_HTTP_OK, r->openmetrics ? OPENMETRICS_CONTENT_TYPE : EXPOSITION_CONTENT_TYPE, &whole);
 	exposition_free(&x);
+}
+
+/* A reader's thread: the traffic families alone, which every scrape may share. */
+static struct page *
+render(struct read_job *job, const PGresult *rows)
+{
+	struct request *r = job->owner;
+	struct exposition x;
+	struct page *page = NULL;
+
+	exposition_init(&x, r->openmetrics);
+	if (write_traffic(&x, rows))
+		page = page_new(MHD_HTTP_OK, NULL, &x.text, 0);
+	exposition_free(&x);
+	/* without memory to compress it goes out as it is */
+	if (page && r->gzip)
+		(void) !page_deflate_open(page);
+	metric_add(METRIC_READ_CACHE_MISSES, 1);
+	return page;
+}
+
+static enum query_status
+parse(struct request *r, struct query_error *error)
+{
+	const char *part;
+	enum query_status status;
+
+	if ((status = query_check_names(&r->target, "part", error)) != QUERY_OK ||
+		(status = query_single(&r->target, "part", &part, error)) != QUERY_OK)
+		return status;
+	r->part = part == NULL ? EXPOSITION_ALL : strcmp(part, "database") == 0 ? EXPOSITION_DATABASE : EXPOSITION_GATEWAY;
+	if (r->part == EXPOSITION_GATEWAY && strcmp(part, "gateway") != 0)
+	{
+		*error = (struct query_error) {"part", "There is no such part.", "database, gateway"};
+		return QUERY_BAD;
+	}
+	return QUERY_OK;
+}
+
+static enum request_handled
+handle(struct request *r)
+{
+	const char *timeout = request_header(r, "X-Prometheus-Scrape-Timeout-Seconds");
+	const char *accept = request_header(r, "Accept");
+	double		seconds = timeout ? strtod(timeout, NULL) : 0;
+	struct query_error error;
+	enum query_status status = parse(r, &error);
+
+	if (status != QUERY_OK)
+		return read_refuse(r, status, &error);
+	r->openmetrics = accept && accept_weight(accept, "application/openmetrics-text") > accept_weight(accept, "text/plain");
+	r->gzip = accept_gzip(request_header(r, "Accept-Encoding"));
+	if (r->part == EXPOSITION_GATEWAY)
+	{
+		write_page(r, NULL);
+		return REQUEST_ANSWERED;
+	}
+	read_prepare(r, SAMPLES_SQL);
+	r->job.render = render;
+	r->key_extra = r->openmetrics ? "openmetrics" : "text";
+	/* rather without the database's families than too late */
+	if (seconds > 0 && seconds < SCRAPE_TIMEOUT_MAX_S)
+		r->wait_limit_ms = (int64_t) (seconds * 1000 * SCRAPE_TIMEOUT_SHARE) + 1;
+	return read_begin(r);
 }
 
 static bool
@@ -115,7 +186,7 @@ publish(struct request *r)
 static void
 finish(struct request *r, bool expired)
 {
-	write_page(r, !expired && r->job.status == READ_OK ? r->job.result : NULL);
+	write_page(r, !expired && r->job.status == READ_OK ? r->job.page : NULL);
 }
 
 static bool

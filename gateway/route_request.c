@@ -1,41 +1,59 @@
 /*
- * GET /metrics/api/requests/{request_id}: one request as the view shows it.
+ * GET /metrics/api/requests/{request_id}: one request as the view shows it,
+ * with its cost explained line by line.
  */
 #include <string.h>
 
 #include "gateway/route_read.h"
+#include "gateway/rows.h"
 
 #define REQUEST_ID_MAX_BYTES 256	/* of an event, event_fields.h */
+
+/* the newest of several with this id, and when the others were */
+static const char request_sql[] =
+"SELECT q.*, (SELECT coalesce(json_agg(e), '[]') FROM ccproxy.explain_request(q) AS e) AS cost_lines, "
+"(SELECT coalesce(json_agg(o.ts ORDER BY o.ts DESC), '[]') FROM ccproxy.request($1) AS o WHERE o.ts <> q.ts) AS other_ts "
+"FROM ccproxy.request($1) AS q WHERE $2::timestamptz IS NULL OR q.ts = $2::timestamptz ORDER BY q.ts DESC LIMIT 1";
 
 static enum request_handled
 handle(struct request *r)
 {
+	struct query_error error;
+	bool		has_ts;
+	int64_t		ts_us = 0;
+	enum query_status status = detail_query_parse(&r->target, &has_ts, &ts_us, &error);
+
+	if (status != QUERY_OK)
+		return read_refuse(r, status, &error);
 	if (strlen(r->path_rest) > REQUEST_ID_MAX_BYTES)
 	{
 		request_error(r, MHD_HTTP_NOT_FOUND, "There is no such request.");
 		return REQUEST_ANSWERED;
 	}
-	read_prepare(r, "SELECT row_to_json(q) FROM ccproxy.request($1) AS q LIMIT 1");
+	read_negotiate(r, FORMAT_JSON);
+	read_prepare(r, request_sql);
 	read_parameter(r, r->path_rest);
-	return REQUEST_WAIT;
+	if (has_ts)
+		read_parameter_time(r, ts_us);
+	else
+		read_parameter(r, NULL);
+	return read_begin(r);
 }
 
-static void
-finish(struct request *r, bool expired)
+static int
+render(struct request *r, const PGresult *rows, struct text *t, size_t *tag_from)
 {
-	struct text t;
-
-	if (!read_succeeded(r, expired))
-		return;
-	if (PQntuples(r->job.result) == 0 || PQgetisnull(r->job.result, 0, 0))
+	(void) r;
+	(void) tag_from;
+	if (PQntuples(rows) == 0)
 	{
-		request_error(r, MHD_HTTP_NOT_FOUND, "There is no such request.");
-		return;
+		text_puts(t, "{\"error\": \"There is no such request.\"}\n");
+		return MHD_HTTP_NOT_FOUND;
 	}
-	text_init(&t);
-	text_append(&t, PQgetvalue(r->job.result, 0, 0), (size_t) PQgetlength(r->job.result, 0, 0));
-	text_putc(&t, '\n');
-	request_answer(r, MHD_HTTP_OK, CONTENT_JSON, &t);
+	text_putc(t, '{');
+	rows_json_members(t, rows, 0, 0, PQnfields(rows));
+	text_puts(t, "}\n");
+	return MHD_HTTP_OK;
 }
 
 const struct route route_request = {
@@ -46,5 +64,6 @@ const struct route route_request = {
 	.scope = AUTH_READ,
 	.handle = handle,
 	.publish = read_publish,
-	.finish = finish,
+	.render = render,
+	.finish = read_finish,
 };

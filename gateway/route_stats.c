@@ -1,83 +1,116 @@
 /*
- * GET /metrics/api/stats: ccproxy.stats() as JSON. query.c says what the
- * parameters mean; the rows come from the database as one JSON text.
+ * GET /metrics/api/stats: ccproxy.stats() as JSON or CSV, with compare=previous
+ * also of as long a range before. query_read.c says what the parameters mean.
  */
 #include <string.h>
 
 #include "gateway/log.h"
 #include "gateway/route_read.h"
+#include "gateway/rows.h"
+
+/* in the order of the answer; the same for both ranges */
+#define COLUMNS(s) \
+	s ".group_key, " s ".group_key2, " s ".period_start, " s ".period_end, " s ".total_requests, " s ".successful_requests, " \
+	s ".failed_requests, " s ".in_flight_requests, " s ".avg_response_time_ms, " s ".p50_response_time_ms, " \
+	s ".p95_response_time_ms, " s ".p99_response_time_ms, " s ".avg_ttft_ms, " s ".p50_ttft_ms, " s ".p95_ttft_ms, " \
+	s ".p99_ttft_ms, " s ".input_tokens, " s ".cache_read_tokens, " s ".cache_write_tokens, " s ".output_tokens, " \
+	s ".total_tokens, " \
+	/* of nothing that has a price the cost is not 0 */ \
+	"CASE WHEN " s ".avg_cost_per_request IS NOT NULL OR " s ".unpriced_requests = 0 THEN " s ".total_cost END AS total_cost, " s ".avg_cost_per_request, " s ".unpriced_requests, " s ".model_usage, " \
+	s ".model_costs, " s ".error_rate, " s ".errors_by_type"
+
+static const char stats_sql[] =
+"SELECT 'current' AS span, " COLUMNS("s") " FROM ccproxy.stats($1::timestamptz, $2::timestamptz, $3, $4::jsonb, $5) AS s "
+"LIMIT nullif($6::bigint, 0)";
+
+/* one statement, one snapshot; with a limit, the groups of the first range */
+static const char compare_sql[] =
+"WITH current AS MATERIALIZED (SELECT * FROM ccproxy.stats($1::timestamptz, $2::timestamptz, $3, $4::jsonb, $5) "
+"LIMIT nullif($6::bigint, 0)) "
+"SELECT 'current' AS span, " COLUMNS("s") " FROM current AS s "
+"UNION ALL "
+"SELECT 'previous', " COLUMNS("s") " FROM ccproxy.stats($7::timestamptz, $8::timestamptz, $3, $4::jsonb, $5) AS s "
+"WHERE $6::bigint = 0 OR EXISTS (SELECT FROM current AS c WHERE c.group_key IS NOT DISTINCT FROM s.group_key "
+"AND c.group_key2 IS NOT DISTINCT FROM s.group_key2)";
 
 static enum request_handled
 handle(struct request *r)
 {
 	struct query_error error;
-	char		time[QUERY_TIME_BYTES];
-	const char *from;
-	const char *to;
+	const struct query_span *span = &r->stats.span;
+	enum query_status status = stats_query_parse(&r->arena, &r->target, wall_clock_us(), &r->stats, &error);
 
-	switch (stats_query_parse(&r->arena, &r->target, wall_clock_us(), &r->stats, &error))
-	{
-		case QUERY_OK:
-			break;
-		case QUERY_BAD:
-			request_error_parameter(r, &error);
-			return REQUEST_ANSWERED;
-		case QUERY_NO_MEMORY:
-			request_unavailable(r, METRIC_REFUSED_MEMORY, 1, "Out of memory.");
-			return REQUEST_ANSWERED;
-	}
-	query_format_time(time, r->stats.from_us);
-	from = arena_strndup(&r->arena, time, strlen(time));
-	query_format_time(time, r->stats.to_us);
-	to = arena_strndup(&r->arena, time, strlen(time));
-	if (from == NULL || to == NULL)
-	{
-		request_unavailable(r, METRIC_REFUSED_MEMORY, 1, "Out of memory.");
-		return REQUEST_ANSWERED;
-	}
-	read_prepare(r, "SELECT coalesce(json_agg(s), '[]') "
-				 "FROM ccproxy.stats($1::timestamptz, $2::timestamptz, $3, $4::jsonb, $5) AS s");
-	read_parameter(r, from);
-	read_parameter(r, to);
+	if (status != QUERY_OK)
+		return read_refuse(r, status, &error);
+	read_negotiate(r, r->stats.format);
+	r->key_extra = span->period;
+	read_prepare(r, r->stats.compare ? compare_sql : stats_sql);
+	read_parameter_time(r, span->from_us);
+	read_parameter_time(r, span->to_us);
 	read_parameter(r, r->stats.group_by);
 	read_parameter(r, r->stats.filters);
 	read_parameter(r, r->stats.time_zone);
-	return REQUEST_WAIT;
+	read_parameter_int(r, r->stats.limit);
+	if (r->stats.compare)
+	{
+		read_parameter_time(r, span->from_us - (span->to_us - span->from_us));
+		read_parameter_time(r, span->from_us);
+	}
+	return read_begin(r);
 }
 
 static void
-text_json_or_null(struct text *t, const char *s)
+write_csv(const struct request *r, const PGresult *rows, struct text *t)
 {
-	if (s)
-		text_json(t, s);
-	else
-		text_puts(t, "null");
+	int			first = r->stats.compare ? 0 : 1;
+
+	rows_csv_header(t, rows, first, PQnfields(rows));
+	for (int i = 0; i < PQntuples(rows); i++)
+		rows_csv_row(t, rows, i, first, PQnfields(rows));
 }
 
-static void
-finish(struct request *r, bool expired)
+static int
+render(struct request *r, const PGresult *rows, struct text *t, size_t *tag_from)
 {
-	struct text t;
+	const struct query_span *span = &r->stats.span;
+	int			end = PQntuples(rows);
 
-	if (!read_succeeded(r, expired))
-		return;
-	text_init(&t);
-	text_puts(&t, "{\"period\": ");
-	text_json_or_null(&t, r->stats.period);
-	text_puts(&t, ", \"start_time\": ");
-	text_json(&t, r->job.parameters[0]);
-	text_puts(&t, ", \"end_time\": ");
-	text_json(&t, r->job.parameters[1]);
-	text_puts(&t, ", \"time_zone\": ");
-	text_json(&t, r->stats.time_zone);
-	text_puts(&t, ", \"group_by\": ");
-	text_json_or_null(&t, r->stats.group_by);
-	text_puts(&t, ", \"filters\": ");
-	text_puts(&t, r->stats.filters);
-	text_puts(&t, ", \"stats\": ");
-	text_append(&t, PQgetvalue(r->job.result, 0, 0), (size_t) PQgetlength(r->job.result, 0, 0));
-	text_puts(&t, "}\n");
-	request_answer(r, MHD_HTTP_OK, CONTENT_JSON, &t);
+	if (r->csv)
+	{
+		write_csv(r, rows, t);
+		return MHD_HTTP_OK;
+	}
+	while (end > 0 && strcmp(PQgetvalue(rows, end - 1, 0), "previous") == 0)
+		end--;
+	text_putc(t, '{');
+	read_json_time(t, "as_of", wall_clock_us());
+	*tag_from = t->len;
+	text_puts(t, ", \"period\": ");
+	read_json_or_null(t, span->period);
+	text_puts(t, ", ");
+	read_json_time(t, "start_time", span->from_us);
+	text_puts(t, ", ");
+	read_json_time(t, "end_time", span->to_us);
+	text_puts(t, ", \"time_zone\": ");
+	text_json(t, r->stats.time_zone);
+	text_puts(t, ", \"group_by\": ");
+	read_json_or_null(t, r->stats.group_by);
+	text_puts(t, ", \"filters\": ");
+	text_puts(t, r->stats.filters);
+	text_puts(t, ", \"stats\": ");
+	rows_json_array(t, rows, 0, end, 1);
+	if (r->stats.compare)
+	{
+		text_puts(t, ",\n\"previous\": {");
+		read_json_time(t, "start_time", span->from_us - (span->to_us - span->from_us));
+		text_puts(t, ", ");
+		read_json_time(t, "end_time", span->from_us);
+		text_puts(t, ", \"stats\": ");
+		rows_json_array(t, rows, end, PQntuples(rows), 1);
+		text_putc(t, '}');
+	}
+	text_puts(t, "}\n");
+	return MHD_HTTP_OK;
 }
 
 const struct route route_stats = {
@@ -87,5 +120,6 @@ const struct route route_stats = {
 	.scope = AUTH_READ,
 	.handle = handle,
 	.publish = read_publish,
-	.finish = finish,
+	.render = render,
+	.finish = read_finish,
 };

@@ -38,6 +38,10 @@
 	C(READ_QUERIES, "ccproxy_gateway_read_queries_total", "outcome=\"ok\"", "Queries for readers, by outcome.") \
 	C(READ_ERRORS, "ccproxy_gateway_read_queries_total", "outcome=\"error\"", "") \
 	C(READ_UNAVAILABLE, "ccproxy_gateway_read_queries_total", "outcome=\"unavailable\"", "") \
+	C(READ_CACHE_HITS, "ccproxy_gateway_read_answers_total", "source=\"cache\"", "Answers to reads, by where they came from: kept and not asked about, kept and confirmed by the database, queried.") \
+	C(READ_CACHE_CONFIRMED, "ccproxy_gateway_read_answers_total", "source=\"confirmed\"", "") \
+	C(READ_CACHE_MISSES, "ccproxy_gateway_read_answers_total", "source=\"query\"", "") \
+	C(READ_CACHE_EVICTIONS, "ccproxy_gateway_read_cache_evictions_total", "", "Kept answers that had to go for newer ones (read_cache_bytes).") \
 	C(STORE_BATCHES, "ccproxy_gateway_batches_total", "outcome=\"committed\"", "Batches of events, by outcome.") \
 	C(STORE_BATCHES_FAILED, "ccproxy_gateway_batches_total", "outcome=\"failed\"", "") \
 	C(STORE_BATCHES_STAGED, "ccproxy_gateway_batches_staged_total", "", "Batches that went through the staging path.") \
@@ -63,6 +67,7 @@
 #define SELF_GAUGES(G) \
 	G(CONNECTIONS, "ccproxy_gateway_connections", "Client connections open.") \
 	G(REQUESTS_WAITING, "ccproxy_gateway_requests_waiting", "Requests waiting for the database.") \
+	G(READ_CACHE_BYTES, "ccproxy_gateway_read_cache_bytes", "Memory of kept answers to reads.") \
 	G(PG_UP, "ccproxy_gateway_pg_up", "1 while the writer is connected to PostgreSQL.") \
 	G(QUEUE_REQUESTS, "ccproxy_gateway_queue_requests", "Requests whose events wait to be stored.") \
 	G(QUEUE_BYTES, "ccproxy_gateway_queue_bytes", "Memory of the requests whose events wait to be stored.") \
@@ -79,6 +84,7 @@
 /* SELF_HISTOGRAMS(H): H(symbol, family, help); seconds */
 #define SELF_HISTOGRAMS(H) \
 	H(INGEST_SECONDS, "ccproxy_gateway_ingest_seconds", "Time from a complete body to its answer.") \
+	H(READ_SECONDS, "ccproxy_gateway_read_seconds", "Time of one query for readers, with making its answer.") \
 	H(COMMIT_SECONDS, "ccproxy_gateway_commit_seconds", "Time of one batch from its first statement to its COMMIT.")
 
 #define SELF_COUNTER_ENUM(symbol, family, labels, help) METRIC_##symbol,
@@ -105,6 +111,7 @@ enum self_histogram
 /* SELF_ROUTES(R): R(symbol, name) */
 #define SELF_ROUTES(R) \
 	R(OTHER, "other") R(EVENTS, "events") R(STATS, "stats") R(REQUEST, "request") \
+	R(REQUESTS, "requests") R(VALUES, "values") R(HEALTH, "health") R(OPENAPI, "openapi") \
 	R(PROMETHEUS, "prometheus") R(DASHBOARD, "dashboard") R(STATIC, "static") \
 	R(LIVEZ, "livez") R(READYZ, "readyz")
 

@@ -96,6 +96,10 @@
 	  "database connections for reading") \
 	S(COUNT, read_queue, "read_queue", "256", 1, 100000, false, \
 	  "reads waiting for a connection; beyond it 503") \
+	S(SECONDS, read_refresh_ms, "read_refresh", "1s", 0, 3600000, false, \
+	  "an answer to a read is given again for so long before the database is asked whether it still holds; 0: always asked") \
+	S(BYTES, read_cache_bytes, "read_cache_bytes", "64MiB", 0, 64 * SETTINGS_GiB, false, \
+	  "answers to reads that are kept") \
 	S(SECONDS, maintenance_interval_ms, "maintenance_interval_s", "10", 0, 3600000, false, \
 	  "the database's housekeeping (CALL ccproxy.maintain()) is done every so often; 0: not by this gateway") \
 	S(MILLIS, statement_timeout_ms, "statement_timeout_ms", "10000", 10, 3600000, false, \

@@ -78,7 +78,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (cut < size)
 			cut++;
 	}
-	exposition_init(&x);
+	exposition_init(&x, false);
 	traffic_write(&x, &sample, 1);
 	if (x.text.failed)
 		abort();

@@ -158,9 +158,9 @@ is($gateway->get('/metrics/api/requests/%27%20OR%201=1')->{status}, 404, 'an inj
 is($gateway->get('/metrics/api/requests/%00')->{status}, 400, 'a NUL is refused');
 $r = $gateway->get('/metrics/api/stats?period=1h');
 is($r->{status}, 200, 'stats');
-like($r->{content}, qr/"stats": \[\{"group_key":.*"total_requests":.*"error_rate":/s, 'with the columns in their order');
+like($r->{content}, qr/"stats": \[\n\{"group_key":.*"total_requests":.*"error_rate":/s, 'with the columns in their order');
 is($r->{json}{stats}[0]{total_requests}, $node->safe_psql('metrics', 'SELECT count(*) FROM ccproxy.requests'), 'count what SQL counts');
-is_deeply([ sort keys %{ $r->{json} } ], [qw(end_time filters group_by period start_time stats time_zone)], 'in the form promised');
+is_deeply([ sort keys %{ $r->{json} } ], [qw(as_of end_time filters group_by period start_time stats time_zone)], 'in the form promised');
 $r = $gateway->get('/metrics/api/stats?period=24h&group_by=user&user=ann&model=gpt-4&model=other&time_zone=Europe/Berlin');
 is(scalar @{ $r->{json}{stats} }, 1, 'one group');
 is($r->{json}{stats}[0]{group_key}, 'ann', 'of the user asked for');
@@ -324,6 +324,11 @@ sub run_promtool
 {
 	my $locker = $node->background_psql('metrics');
 	$locker->query_safe('BEGIN; LOCK TABLE ccproxy.counter_total IN ACCESS EXCLUSIVE MODE');
+	# what was kept of the last scrape does not hold any more
+	$gateway->post(event());
+	CCProxy::wait_until('nothing to be kept', sub {
+		$gateway->get('/metrics/prometheus', 'cache-control' => undef, 'x-prometheus-scrape-timeout-seconds' => 0.1)->{content}
+			=~ /^ccproxy_gateway_traffic_up 0$/m });
 	my @scrapes = map {
 		my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $gateway->{port});
 		syswrite($socket, "GET /metrics/prometheus HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"

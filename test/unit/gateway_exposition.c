@@ -50,7 +50,7 @@ test_traffic(void)
 			.buckets = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13}, .sum = 12.5, .count = 14},
 	};
 
-	exposition_init(&x);
+	exposition_init(&x, false);
 	traffic_write(&x, samples, sizeof(samples) / sizeof(samples[0]));
 	is_str(x.text.data,
 		   "# HELP ccproxy_requests_total LLM requests finished.\n"
@@ -80,9 +80,41 @@ test_traffic(void)
 		   "ccproxy_cost_dollars_total{model=\"gpt-4\",user_id=\"anonymous\"} 0.25\n",
 		   "families together, sorted, missing labels named, repeated ones added up");
 	exposition_free(&x);
-	exposition_init(&x);
+	exposition_init(&x, false);
 	traffic_write(&x, NULL, 0);
 	ok(x.text.len == 0, "no samples, no text");
+	exposition_free(&x);
+}
+
+static void
+test_openmetrics(void)
+{
+	struct exposition x;
+	struct traffic_sample sample = {.family = traffic_family_find("model_cost"), .labels = {"gpt-4"}, .count = 0.25};
+
+	exposition_init(&x, true);
+	traffic_write(&x, &sample, 1);
+	exposition_end(&x);
+	is_str(x.text.data,
+		   "# HELP ccproxy_cost_dollars Cost in US dollars.\n"
+		   "# TYPE ccproxy_cost_dollars counter\n"
+		   "ccproxy_cost_dollars_total{model=\"gpt-4\"} 0.25\n"
+		   "# EOF\n",
+		   "OpenMetrics: the family without _total, an end; costs without users");
+	exposition_free(&x);
+	exposition_init(&x, true);
+	selfmetrics_write(&x);
+	for (const char *p = x.text.data; (p = strstr(p, "# TYPE ")); p++)
+	{
+		size_t		len = strcspn(p, "\n");
+
+		if (memmem(p, len, " counter", 8) && memmem(p, len, "_total", 6))
+			ok(false, "a counter's family is named with _total");
+	}
+	ok(!strstr(x.text.data, "_created"), "nothing is called _created");
+	for (const char *p = x.text.data; (p = strstr(p, "# HELP ")); p++)
+		if (memchr(p, '"', strcspn(p, "\n")) || memchr(p, '\\', strcspn(p, "\n")))
+			ok(false, "a help text would need escapes");
 	exposition_free(&x);
 }
 
@@ -97,7 +129,7 @@ test_own(void)
 	metric_observe_us(METRIC_COMMIT_SECONDS, 60000000);
 	metric_request(METRIC_ROUTE_STATS, 200);
 	metric_request(METRIC_ROUTE_STATS, 418);
-	exposition_init(&x);
+	exposition_init(&x, false);
 	selfmetrics_write(&x);
 	has_str(x.text.data, "\nccproxy_gateway_events_total{outcome=\"accepted\"} 3\n", "a counter");
 	is_int((int64_t) count(x.text.data, "# TYPE ccproxy_gateway_events_total"), 1, "one TYPE a family");
@@ -145,6 +177,7 @@ main(void)
 	number(NAN, "NaN");
 	is_int(traffic_family_find("nonsense"), -1, "an unknown family");
 	test_traffic();
+	test_openmetrics();
 	test_own();
 	return done_testing();
 }

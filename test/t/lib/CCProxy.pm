@@ -7,6 +7,9 @@
 #	is($r->{status}, 200); is($r->{json}{accepted}, 1);
 #	$gateway->stop;                                 # SIGTERM; its exit status
 #
+# Requests say Cache-Control: no-cache unless they say otherwise: a test that has
+# just written something wants to read it, not what was kept a second ago.
+#
 # A gateway that is still running when the test ends is killed.
 package CCProxy;
 
@@ -140,7 +143,8 @@ sub client
 sub request
 {
 	my ($self, $method, $path, %o) = @_;
-	my %headers = %{ $o{headers} // {} };
+	my %headers = ('cache-control' => 'no-cache', %{ $o{headers} // {} });
+	delete $headers{'cache-control'} unless defined $headers{'cache-control'};
 	$headers{authorization} //= "Bearer $self->{token}" if defined $self->{token};
 	my $r = $self->client->request($method, $self->{url} . $path,
 		{ headers => \%headers, defined $o{content} ? (content => $o{content}) : () });
