@@ -172,7 +172,7 @@ my @ways = (
 	# other prices, and the past by them
 	sub {
 		my $m = moment();
-		return "SET client_min_messages = error; SELECT ccproxy.set_price('" . pick(@models) . "', " . rnd(40) . ', ' . rnd(90) . ", effective_from => date_trunc('day', " . at($m) . ")) > 0; RESET client_min_messages;\n"
+		return "SET client_min_messages = error; SELECT ccproxy.set_price('" . pick(@models) . "', " . rnd(40) . ', ' . rnd(90) . ", effective_from => " . at($m) . ") > 0; RESET client_min_messages;\n"
 		  . 'CALL ccproxy.reprice(' . pick('', "from_ts => " . at($m), "only_unpriced => true", "model => '" . pick(@models) . "', batch_rows => 7") . ');';
 	},
 	sub { return "SELECT ccproxy.set_cost_source('" . pick('computed', 'reported_if_unpriced') . "') >= 0;" },

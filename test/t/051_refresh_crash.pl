@@ -1,4 +1,3 @@
-# sanitized: no
 # refresh() dies in the middle: its backend by kill -9, or the whole server. At
 # whichever statement that is, nothing is lost, nothing is counted twice, the
 # marks are still there, counters stand where they stood, and the next refresh

@@ -114,7 +114,7 @@ BEGIN
        -- ungrouped there is a row of zeros where the oracle has none
        AND NOT (group_by IS NULL AND x.total IS NULL AND s.total_requests = 0)
      LIMIT 1;
-    IF bad IS NOT NULL OR wrong IS NOT NULL THEN
+    IF FOUND OR wrong IS NOT NULL THEN
         RETURN format('MISMATCH %s %s..%s by %s filters %s zone %s: %s plan: %s state: %s tiles: %s', wrong, from_ts, to_ts, group_by, filters, time_zone,
             to_jsonb(bad) - 'latencies' - 'ttfts', to_jsonb(plan), to_jsonb(state),
             (SELECT jsonb_agg(jsonb_build_object(grain, spans)) FROM ccproxy.explain_stats(from_ts, to_ts, group_by, filters, time_zone)));
@@ -152,7 +152,7 @@ BEGIN
             (SELECT 'shown' AS which, x.* FROM (TABLE shown EXCEPT ALL TABLE wanted) AS x LIMIT 1)
             UNION ALL
             (SELECT 'wanted', x.* FROM (TABLE wanted EXCEPT ALL TABLE shown) AS x LIMIT 1)$q$, labels, v.name, v.from_ts, wanted) INTO bad;
-        IF bad IS NOT NULL THEN
+        IF bad.which IS NOT NULL THEN
             RETURN format('MISMATCH view %s: %s state: %s', v.name, to_jsonb(bad), to_jsonb(state));
         END IF;
     END LOOP;
@@ -160,7 +160,7 @@ BEGIN
       FROM ccproxy.stats(greatest(state.quarters_from, timestamptz '2000-01-01 00:00:00+00'), now() + interval '1 day') AS s,
            (SELECT coalesce(sum(requests), 0) AS requests, coalesce(sum(total_cost), 0) AS cost FROM ccproxy.usage_by_model WHERE ts >= state.quarters_from) AS w
      WHERE (s.total_requests, s.total_cost) <> (w.requests, w.cost);
-    IF bad IS NOT NULL THEN
+    IF FOUND THEN -- not "bad IS NOT NULL": that is, all of it
         RETURN 'MISMATCH usage_by_model and stats(): ' || to_jsonb(bad)::text;
     END IF;
     RETURN 'ok views';
@@ -176,7 +176,7 @@ BEGIN
       FROM truth.sample o LEFT JOIN ccproxy.prometheus n USING (family, label_values)
      WHERE n.count IS NULL OR n.count < o.count OR n.sum < o.sum
         OR EXISTS (SELECT FROM unnest(o.bucket_counts, n.bucket_counts) AS b(old, new) WHERE b.new < b.old OR b.new IS NULL) LIMIT 1;
-    IF bad IS NOT NULL THEN
+    IF FOUND THEN -- not "bad IS NOT NULL": that is, all of it
         RETURN 'MISMATCH counter fell: ' || to_jsonb(bad)::text;
     END IF;
     DELETE FROM truth.sample;
@@ -193,7 +193,7 @@ BEGIN
                     SELECT 'cost', sum(cost) FROM truth.rows) AS f
               LEFT JOIN ccproxy.counter_total c USING (family) GROUP BY f.family, f.really) AS c
          WHERE counted <> really LIMIT 1;
-        IF bad IS NOT NULL THEN
+        IF FOUND THEN -- not "bad IS NOT NULL": that is, all of it
             RETURN 'MISMATCH counter is wrong: ' || to_jsonb(bad)::text;
         END IF;
     END IF;
