@@ -40,58 +40,70 @@ exposition_end(struct exposition *x)
 		text_puts(&x->text, "# EOF\n");
 }
 
-void
-exposition_escape(struct text *out, const char *value)
+/* How a byte of a label value is written when not as it is; NULL: as it is. */
+static const char *
+escape_of(char c)
 {
-	size_t		left = strlen(value);
-	size_t		taken = 0;
-
-	while (left > 0)
-	{
-		size_t		n = utf8_length((const unsigned char *) value, left);
-		size_t		step = n ? n : 1;
-
-		if (taken + step > EXPOSITION_LABEL_BYTES)
-			break;
-		if (n == 0)
-			text_puts(out, "\xef\xbf\xbd");
-		else if (*value == '\\')
-			text_puts(out, "\\\\");
-		else if (*value == '"')
-			text_puts(out, "\\\"");
-		else if (*value == '\n')
-			text_puts(out, "\\n");
-		else
-			text_append(out, value, n);
-		value += step;
-		left -= step;
-		taken += step;
-	}
+	return c == '\\' ? "\\\\" : c == '"' ? "\\\"" : c == '\n' ? "\\n" : NULL;
 }
 
 void
-exposition_sample(struct exposition *x, const char *family, const char *suffix,
-				  const struct exposition_label *labels, size_t nlabels,
-				  const char *le, const char *value)
+exposition_escape(struct text *out, const char *value)
 {
-	struct text *t = &x->text;
+	size_t		len = strlen(value);
+	size_t		copied = 0;		/* what stands before has been written */
+	size_t		i = 0;
 
+	while (i < len)
+	{
+		size_t		n = utf8_length((const unsigned char *) value + i, len - i);
+		const char *escape = n == 0 ? "\xef\xbf\xbd" : escape_of(value[i]);
+
+		if (i + (n ? n : 1) > EXPOSITION_LABEL_BYTES)
+			break;
+		if (escape)
+		{
+			text_append(out, value + copied, i - copied);
+			text_puts(out, escape);
+			copied = i + 1;
+		}
+		i += n ? n : 1;
+	}
+	text_append(out, value + copied, i - copied);
+}
+
+/* a="b",c="d" */
+static void
+write_labels(struct text *out, const struct exposition_label *labels, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+	{
+		if (i > 0)
+			text_putc(out, ',');
+		text_puts(out, labels[i].name);
+		text_append(out, "=\"", 2);
+		exposition_escape(out, labels[i].value);
+		text_putc(out, '"');
+	}
+}
+
+/* One line; labels as write_labels makes them. */
+static void
+write_line(struct text *t, const char *family, const char *suffix, const struct text *labels, const char *le, const char *value)
+{
 	text_puts(t, family);
 	text_puts(t, suffix);
-	if (nlabels > 0 || le)
+	if (labels->len > 0 || le)
 	{
 		text_putc(t, '{');
-		for (size_t i = 0; i < nlabels; i++)
+		if (labels->len > 0)
+			text_append(t, labels->data, labels->len);
+		if (le)
 		{
-			if (i > 0)
-				text_putc(t, ',');
-			text_puts(t, labels[i].name);
-			text_puts(t, "=\"");
-			exposition_escape(t, labels[i].value);
+			text_puts(t, labels->len > 0 ? ",le=\"" : "le=\"");
+			text_puts(t, le);
 			text_putc(t, '"');
 		}
-		if (le)
-			text_printf(t, "%sle=\"%s\"", nlabels > 0 ? "," : "", le);
 		text_putc(t, '}');
 	}
 	text_putc(t, ' ');
@@ -100,10 +112,42 @@ exposition_sample(struct exposition *x, const char *family, const char *suffix,
 }
 
 void
+exposition_sample(struct exposition *x, const char *family, const char *suffix,
+				  const struct exposition_label *labels, size_t nlabels,
+				  const char *le, const char *value)
+{
+	struct text written;
+
+	text_init(&written);
+	write_labels(&written, labels, nlabels);
+	x->text.failed |= written.failed;
+	write_line(&x->text, family, suffix, &written, le, value);
+	text_free(&written);
+}
+
+void
 exposition_sample_raw(struct exposition *x, const char *family, const char *suffix,
 					  const char *labels, const char *value)
 {
 	text_printf(&x->text, labels[0] ? "%s%s{%s} %s\n" : "%s%s%s %s\n", family, suffix, labels, value);
+}
+
+/* As snprintf does, at a tenth of its time: most samples are counts. */
+static void
+write_integer(char *out, int64_t n)
+{
+	char		digits[24];
+	size_t		len = 0;
+	uint64_t	left = n < 0 ? -(uint64_t) n : (uint64_t) n;
+
+	do
+		digits[len++] = (char) ('0' + left % 10);
+	while ((left /= 10) > 0);
+	if (n < 0)
+		*out++ = '-';
+	while (len > 0)
+		*out++ = digits[--len];
+	*out = '\0';
 }
 
 void
@@ -114,7 +158,7 @@ exposition_number(char out[EXPOSITION_NUMBER_BYTES], double value)
 	else if (isinf(value))
 		strcpy(out, value > 0 ? "+Inf" : "-Inf");
 	else if (value == floor(value) && fabs(value) < 9007199254740992.0)
-		snprintf(out, EXPOSITION_NUMBER_BYTES, "%.0f", value);
+		write_integer(out, (int64_t) value);
 	else
 	{
 		for (int precision = 15; precision <= 17; precision++)
@@ -205,30 +249,30 @@ compare_samples(const void *a, const void *b)
 }
 
 static void
-write_histogram(struct exposition *x, const struct traffic_family *f,
-				const struct exposition_label *labels, const struct traffic_sample *s)
+write_histogram(struct text *t, const struct traffic_family *f, const struct text *labels, const struct traffic_sample *s)
 {
 	char		number[EXPOSITION_NUMBER_BYTES];
 	char		count[EXPOSITION_NUMBER_BYTES];
-	size_t		n = (size_t) f->nlabels;
 
 	for (int i = 0; i < TRAFFIC_BOUNDS; i++)
 	{
 		exposition_number(number, s->buckets[i]);
-		exposition_sample(x, f->family, "_bucket", labels, n, bounds[i], number);
+		write_line(t, f->family, "_bucket", labels, bounds[i], number);
 	}
 	exposition_number(count, s->count);
-	exposition_sample(x, f->family, "_bucket", labels, n, "+Inf", count);
+	write_line(t, f->family, "_bucket", labels, "+Inf", count);
 	exposition_number(number, s->sum);
-	exposition_sample(x, f->family, "_sum", labels, n, NULL, number);
-	exposition_sample(x, f->family, "_count", labels, n, NULL, count);
+	write_line(t, f->family, "_sum", labels, NULL, number);
+	write_line(t, f->family, "_count", labels, NULL, count);
 }
 
 void
 traffic_write(struct exposition *x, struct traffic_sample *samples, size_t n)
 {
 	int			open = -1;
+	struct text written;
 
+	text_init(&written);
 	for (size_t i = 0; i < n; i++)
 	{
 		const struct traffic_family *f = &families[samples[i].family];
@@ -255,15 +299,20 @@ traffic_write(struct exposition *x, struct traffic_sample *samples, size_t n)
 		}
 		for (int k = 0; k < f->nlabels; k++)
 			labels[k] = (struct exposition_label) {f->labels[k], s.labels[k]};
+		/* once for all lines of the set */
+		written.len = 0;
+		write_labels(&written, labels, (size_t) f->nlabels);
 		if (s.family != open)
 			exposition_family(x, f->family, f->value == VALUE_HISTOGRAM ? "histogram" : "counter", f->help);
 		open = s.family;
 		if (f->value == VALUE_HISTOGRAM)
-			write_histogram(x, f, labels, &s);
+			write_histogram(&x->text, f, &written, &s);
 		else
 		{
 			exposition_number(number, s.count);
-			exposition_sample(x, f->family, "", labels, (size_t) f->nlabels, NULL, number);
+			write_line(&x->text, f->family, "", &written, NULL, number);
 		}
 	}
+	x->text.failed |= written.failed;
+	text_free(&written);
 }

@@ -14,7 +14,6 @@ AS $$
       FROM ccproxy.counter_total c
      -- one of the two that show costs
      WHERE c.family <> (SELECT CASE WHEN f.prometheus_users THEN 'model_cost' ELSE 'cost' END FROM ccproxy.configuration f)
-     ORDER BY 1, 2
 $$;
 COMMENT ON FUNCTION ccproxy.prometheus_samples() IS
 'The Prometheus families requests (method, endpoint_type, status_code, model), response_time (method, endpoint_type, model; bucket_counts cumulative for <= 0.01 0.05 0.1 0.5 1 2.5 5 10 30 60 120 300 600 s, sum in seconds), tokens (model, token_type), cost (model, user_id; USD) or, when set_prometheus() says so, model_cost (model), and errors (error_type, endpoint_type): totals of all finished requests there ever were, up to the last refresh(); count is the value. They never fall: not when raw rows expire, nor when costs are corrected or a part of a request changes its labels. Missing labels are unknown, a missing user is anonymous; label sets beyond the limit of set_prometheus() are counted together, every label other.';

@@ -27,24 +27,24 @@ $$;
 
 SELECT pg_temp.add('m1', 'ann', 1), pg_temp.add('m2', 'bob', 2);
 SELECT pg_temp.refresh();
-SELECT family, label_values, sum, count FROM ccproxy.prometheus_samples();
+SELECT family, label_values, sum, count FROM ccproxy.prometheus_samples() ORDER BY family, label_values;
 
 -- the third comes in, what comes later does not
 SELECT pg_temp.add('m3', 'cid', 4), pg_temp.add('m1', 'cid', 8);
 SELECT pg_temp.refresh();
 SELECT pg_temp.add('a-late-one', 'a-late-user', 16, 20), pg_temp.add('z-late-one', 'ann', 32), pg_temp.add('m1', 'eve', 64), pg_temp.add('m2', 'ann', 128);
 SELECT pg_temp.refresh();
-SELECT family, label_values, nullif(bucket_counts, '{}') AS bucket_counts, sum, count FROM ccproxy.prometheus_samples();
+SELECT family, label_values, nullif(bucket_counts, '{}') AS bucket_counts, sum, count FROM ccproxy.prometheus_samples() ORDER BY family, label_values;
 -- nothing is lost
 SELECT family, sum(count) = CASE family WHEN 'cost' THEN (SELECT sum(total_cost) FROM ccproxy.requests) ELSE (SELECT count(*) FROM ccproxy.requests) END AS adds_up
   FROM ccproxy.prometheus_samples() GROUP BY 1 ORDER BY 1;
 
 -- with more room, who was other before counts by himself from now on
-CREATE TEMP TABLE before AS SELECT family, label_values, count FROM ccproxy.prometheus_samples();
+CREATE TEMP TABLE before AS SELECT family, label_values, count FROM ccproxy.prometheus_samples() ORDER BY family, label_values;
 SELECT ccproxy.set_prometheus(label_sets => 5);
 SELECT pg_temp.add('a-late-one', 'a-late-user', 256);
 SELECT pg_temp.refresh();
-SELECT label_values, count FROM ccproxy.prometheus_samples() WHERE family = 'requests';
+SELECT label_values, count FROM ccproxy.prometheus_samples() WHERE family = 'requests' ORDER BY family, label_values;
 SELECT family, label_values FROM before b WHERE NOT EXISTS (SELECT FROM ccproxy.prometheus_samples() s WHERE s.family = b.family AND s.label_values = b.label_values AND s.count >= b.count);
 -- a lower limit takes nothing away
 SELECT ccproxy.set_prometheus(label_sets => 1);
@@ -54,17 +54,17 @@ SELECT family, count(*) FROM ccproxy.prometheus_samples() GROUP BY 1 ORDER BY 1;
 SELECT ccproxy.set_price('m1', 500000, 500000, effective_from => '2001-01-01') > 0 AS halved;
 CALL ccproxy.reprice(model => 'm1');
 SELECT pg_temp.refresh();
-SELECT label_values, count FROM ccproxy.prometheus_samples() WHERE family = 'cost' AND 'm1' = ANY (label_values);
+SELECT label_values, count FROM ccproxy.prometheus_samples() WHERE family = 'cost' AND 'm1' = ANY (label_values) ORDER BY family, label_values;
 SELECT ccproxy.set_price('m1', 1000000, 1000000, effective_from => '2002-01-01') > 0 AS doubled;
 CALL ccproxy.reprice(model => 'm1');
 SELECT pg_temp.refresh();
-SELECT label_values, count FROM ccproxy.prometheus_samples() WHERE family = 'cost' AND 'm1' = ANY (label_values);
+SELECT label_values, count FROM ccproxy.prometheus_samples() WHERE family = 'cost' AND 'm1' = ANY (label_values) ORDER BY family, label_values;
 
 -- costs without users
 SELECT ccproxy.set_prometheus(users => false);
-SELECT family, label_values, count FROM ccproxy.prometheus_samples() WHERE family LIKE '%cost';
+SELECT family, label_values, count FROM ccproxy.prometheus_samples() WHERE family LIKE '%cost' ORDER BY family, label_values;
 SELECT pg_temp.add('m1', 'ann', 512);
 SELECT pg_temp.refresh();
-SELECT family, label_values, count FROM ccproxy.prometheus_samples() WHERE family LIKE '%cost';
+SELECT family, label_values, count FROM ccproxy.prometheus_samples() WHERE family LIKE '%cost' ORDER BY family, label_values;
 SELECT ccproxy.set_prometheus(users => true);
-SELECT label_values, count FROM ccproxy.prometheus_samples() WHERE family = 'cost';
+SELECT label_values, count FROM ccproxy.prometheus_samples() WHERE family = 'cost' ORDER BY family, label_values;
