@@ -64,6 +64,28 @@ sub runs { return metric($_[0], 'maintenance_runs_total{outcome="ok"}') }
 	unlike($gateways[0]->log_text . $gateways[1]->log_text, qr/maintenance_(?:lost|warning)/, 'nothing to complain about');
 }
 
+# ------------------------------------------------------- hourly partitions
+
+{
+	sql($DROP_ALL);
+	sql(q{SELECT ccproxy.set_retention(raw => interval '6 hours', partitions => 'hour')});
+	sql($DROP_ALL); # even those ahead
+	my $gateway = CCProxy->start(db_url => $url);
+	my $now = time;
+	my $r = $gateway->post([ map { { request_id => "h$_", timestamp => $now - 3600 * $_, model => 'gpt-4' } } 0, 2, 3, 5, 7 ]);
+	is_deeply([ @{ $r->{json} }{qw(accepted rejected)} ], [ 4, 1 ], 'events of some hours; one is older than is kept') or diag($r->{content});
+	is($r->{json}{errors}[0]{index}, 4, '... the right one');
+	is(sql(q{SELECT count(*), max(to_ts - from_ts) FROM ccproxy._partitions()}), '4|01:00:00', 'the hours they need are made, and no others');
+	$now = time;
+	is($gateway->post([ map { { request_id => "g$_", timestamp => $now - 3600 * $_, model => 'gpt-4' } } 1, 4 ])->{json}{accepted}, 2, 'those between too');
+	is($gateway->stop, 0, 'a clean end');
+	$gateway = CCProxy->start(db_url => $url, maintenance => '100ms');
+	CCProxy::wait_until('hours ahead', sub { sql(q{SELECT partitions_until > now() + interval '1 day' FROM ccproxy.health}) eq 't' });
+	ok(1, 'a day is made ahead');
+	is($gateway->stop, 0, 'a clean end');
+	sql(q{SELECT ccproxy.set_retention(raw => interval '90 days', partitions => 'day')});
+}
+
 # ------------------------------------------------------ what can go wrong
 
 {

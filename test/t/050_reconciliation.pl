@@ -191,8 +191,10 @@ my @ways = (
 	(sub {
 		my $minutes = 1 + rnd(8);
 		return join("\n", ('SELECT ccproxy.refresh(1000);') x 5)
-		  . sprintf "\nSELECT truth.expire('%d days', '%d days', '%d days', '%d days');", pick(2 + rnd(12), 200, 370), $minutes, $minutes + pick(0, rnd(6), 300), 1 + rnd(10);
+		  . sprintf "\nSELECT truth.expire('%d days %d hours', '%d days', '%d days', '%d days');", pick(2 + rnd(12), 200, 370), rnd(24), $minutes, $minutes + pick(0, rnd(6), 300), 1 + rnd(10);
 	}) x 2,
+	# partitions of another length from now on
+	(sub { return "SELECT ccproxy.set_retention(partitions => '" . pick('hour', 'hour', 'day', 'week') . "') IS NULL;" }) x 2,
 	# as after a restore into another cluster, where transaction ids are smaller
 	sub { return "UPDATE ccproxy.rollup_state SET system_identifier = 1, marks_from = '4611686018427387904';" });
 

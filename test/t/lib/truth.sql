@@ -209,10 +209,13 @@ BEGIN
     -- the window of parts has passed for what is to go
     UPDATE ccproxy.request_key SET claimed_at = now() - interval '25 hours' WHERE ts < now() - interval '2 days';
     PERFORM ccproxy._job_trim();
-    FOR p IN SELECT * FROM ccproxy._expired_partitions() LOOP
+    WHILE dropped < 30 LOOP
+        -- one at a time, as maintain() does: an earlier one may decide about the next
+        SELECT * INTO p FROM ccproxy._expired_partitions() LIMIT 1;
+        EXIT WHEN NOT FOUND;
         EXECUTE format('INSERT INTO truth.archive SELECT r.*, c.cost_source = ''reported_if_unpriced'' FROM %s r, ccproxy.configuration c', p.partition);
         IF ccproxy._drop_partition(p.partition, p.upper_bound) IS DISTINCT FROM true THEN
-            DELETE FROM truth.archive WHERE ts < p.upper_bound AND ts >= p.upper_bound - interval '1 day';
+            EXECUTE format('DELETE FROM truth.archive a USING %s r WHERE a.ts = r.ts AND a.request_id = r.request_id', p.partition);
             EXIT;
         END IF;
         dropped := dropped + 1;
