@@ -321,7 +321,7 @@ run_once(struct reader_thread *t, struct read_job *job)
 		return;
 	}
 	kept = page_cache_get(t->reader->cache, job->key);
-	if (kept && kept->version && strcmp(kept->version, PQgetvalue(version, 0, 0)) == 0)
+	if (kept && kept->version && !job->timely && strcmp(kept->version, PQgetvalue(version, 0, 0)) == 0)
 	{
 		PQclear(version);
 		set_current(t->reader, kept, 0);

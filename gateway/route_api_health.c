@@ -17,6 +17,7 @@ handle(struct request *r)
 		return read_refuse(r, status, &error);
 	read_negotiate(r, FORMAT_JSON);
 	read_prepare(r, health_sql);
+	r->job.timely = true;
 	return read_begin(r);
 }
 

@@ -93,8 +93,8 @@ add_key(struct text *t, const char *part)
 }
 
 /*
- * All that the answer depends on but the data. The route stands for the scope:
- * every token that may read, reads the same.
+ * All that the answer depends on but the data: who asks, as far as that decides
+ * what is shown (tokens of one scope see the same), what, and in which form.
  */
 static const char *
 make_key(struct request *r)
@@ -103,6 +103,7 @@ make_key(struct request *r)
 	const char *key;
 
 	text_init(&t);
+	text_printf(&t, "%d%c", (int) r->route->scope, KEY_SEPARATOR);
 	add_key(&t, r->route->path);
 	text_putc(&t, r->csv ? 'c' : 'j');
 	text_putc(&t, r->gzip ? 'z' : 'p');

@@ -19,7 +19,7 @@ async function stats(parameters) {
   const headers = { Accept: "application/json" };
   const token = sessionStorage.getItem(TOKEN_KEY);
   if (token) headers.Authorization = "Bearer " + token;
-  const response = await fetch("/metrics/api/stats?" + new URLSearchParams(parameters), { headers, cache: "no-store" });
+  const response = await fetch("/metrics/api/stats?" + new URLSearchParams(parameters), { headers });
   if (response.status === 401 || response.status === 403)
     throw new Error("A read token is needed: open this page as /metrics/dashboard#token=TOKEN.");
   let body = null;
@@ -33,6 +33,7 @@ const percent = new Intl.NumberFormat(undefined, { style: "percent", maximumFrac
 const compact = new Intl.NumberFormat(undefined, { notation: "compact", maximumFractionDigits: 2 });
 
 function dollars(value) {
+  if (value === null || value === undefined) return "–";
   const n = Number(value);
   const digits = n !== 0 && Math.abs(n) < 1 ? 6 : 2;
   return new Intl.NumberFormat(undefined, { style: "currency", currency: "USD", maximumFractionDigits: digits }).format(n);

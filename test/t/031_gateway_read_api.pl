@@ -212,7 +212,10 @@ is_deeply(get('/metrics/api/values?of=user&search=SER-3')->{json}{values}, ['use
 my $few = get('/metrics/api/values?of=model&limit=2')->{json};
 is(scalar @{ $few->{values} } . ($few->{complete} ? ' all' : ' of more'), '2 of more', '... a few of them');
 is(get('/metrics/api/values?of=model&search=%25')->{json}{values}[0], undef, '... a percent sign is nothing special');
-is(get('/metrics/api/health')->{json}{gateway}{ready}, JSON::PP::true, 'health');
+my $health = get('/metrics/api/health')->{json};
+is($health->{gateway}{ready}, JSON::PP::true, 'health');
+sleep 1.1;
+isnt(get('/metrics/api/health')->{json}{database}{refresh_lag}, $health->{database}{refresh_lag}, '... of now, though nothing was committed meanwhile');
 
 my $csv = get('/metrics/api/stats?period=24h&group_by=model', accept => 'text/csv');
 like($csv->{headers}{'content-type'}, qr{^text/csv}, 'CSV by Accept');
