@@ -6,8 +6,9 @@
  * bytes; those unused longest go first. Any thread.
  *
  * A page knows the version of the data it shows: the snapshot that was taken
- * before its query (pg_current_snapshot()). As long as the server gives the
- * same one, nothing has been committed since, and the page is still right.
+ * before its query (pg_current_snapshot()), and of how many connections. As long
+ * as the server gives the same one and none was lost, nothing has been committed
+ * since, and the page is still right.
  */
 #ifndef GATEWAY_PAGE_H
 #define GATEWAY_PAGE_H

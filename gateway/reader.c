@@ -48,6 +48,7 @@ struct reader
 	struct read_job *first;
 	struct read_job *last;
 	int64_t		queued;
+	_Atomic unsigned epoch;		/* connections made so far */
 	struct read_job *shared;	/* queued or running ones that others may join */
 	bool		stop;
 	bool		down;			/* for the lost/recovered pair of log lines */
@@ -202,6 +203,8 @@ ensure_connected(struct reader_thread *t)
 	{
 		t->backoff_ms = 0;
 		t->retry_at_ms = 0;
+		/* who knows what the server went through: a crash, another one's data */
+		atomic_fetch_add(&t->reader->epoch, 1);
 		set_down(t->reader, false, NULL);
 		return true;
 	}
@@ -275,20 +278,19 @@ set_current(struct reader *r, struct page *page, int64_t cost_us)
 
 /* The rows' page, in the cache from now on; takes result and version over. */
 static void
-take_rows(struct reader *r, struct read_job *job, PGresult *result, PGresult *version, int64_t cost_us)
+take_rows(struct reader *r, struct read_job *job, PGresult *result, char *version, int64_t cost_us)
 {
 	struct page *page = job->render(job, result);
 
-	if (page)
-		page->version = strdup(PQgetvalue(version, 0, 0));
 	PQclear(result);
-	PQclear(version);
 	if (page == NULL)
 	{
+		free(version);
 		job->status = READ_UNAVAILABLE;
 		job->retry_after_s = 1;
 		return;
 	}
+	page->version = version;
 	page->cost_us = cost_us;
 	set_current(r, page, cost_us);
 	page_cache_put(r->cache, job->key, page);
@@ -296,12 +298,34 @@ take_rows(struct reader *r, struct read_job *job, PGresult *result, PGresult *ve
 	job->status = READ_OK;
 }
 
+/* The data's version now, to be freed; NULL when the job has failed. */
+static char *
+ask_version(struct reader_thread *t, struct read_job *job)
+{
+	PGresult   *result = execute(t, version_sql, 0, NULL);
+	char	   *version = NULL;
+
+	if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1)
+	{
+		take_failure(t, job, result);
+		return NULL;
+	}
+	if (asprintf(&version, "%u %s", atomic_load(&t->reader->epoch), PQgetvalue(result, 0, 0)) < 0)
+	{
+		version = NULL;
+		job->status = READ_UNAVAILABLE;
+		job->retry_after_s = 1;
+	}
+	PQclear(result);
+	return version;
+}
+
 /* One attempt. */
 static void
 run_once(struct reader_thread *t, struct read_job *job)
 {
 	struct page *kept;
-	PGresult   *version;
+	char	   *version;
 	PGresult   *result;
 	int64_t		began_us;
 
@@ -314,16 +338,13 @@ run_once(struct reader_thread *t, struct read_job *job)
 		return;
 	}
 	/* before the query: what is committed in between makes the page look old, not new */
-	version = execute(t, version_sql, 0, NULL);
-	if (PQresultStatus(version) != PGRES_TUPLES_OK || PQntuples(version) != 1)
-	{
-		take_failure(t, job, version);
+	version = ask_version(t, job);
+	if (version == NULL)
 		return;
-	}
 	kept = page_cache_get(t->reader->cache, job->key);
-	if (kept && kept->version && !job->timely && strcmp(kept->version, PQgetvalue(version, 0, 0)) == 0)
+	if (kept && kept->version && !job->timely && strcmp(kept->version, version) == 0)
 	{
-		PQclear(version);
+		free(version);
 		set_current(t->reader, kept, 0);
 		metric_add(METRIC_READ_CACHE_CONFIRMED, 1);
 		job->page = kept;
@@ -339,7 +360,7 @@ run_once(struct reader_thread *t, struct read_job *job)
 		metric_observe_us(METRIC_READ_SECONDS, monotonic_us() - began_us);
 		return;
 	}
-	PQclear(version);
+	free(version);
 	take_failure(t, job, result);
 }
 
