@@ -162,15 +162,42 @@ new_unit(struct batch *b, size_t first, size_t count, bool staged)
 	return true;
 }
 
+/* The items of a submission. */
+static void
+add_items(struct batch *b, struct submission *s, const struct recent *recent)
+{
+	bool		priced = b->catalogue_version != CATALOGUE_NONE && s->catalogue_version == b->catalogue_version;
+
+	for (size_t i = 0; i < s->nevents; i++)
+	{
+		struct event *event = &s->events[i];
+		struct batch_item *item = &b->items[b->nitems++];
+
+		*item = (struct batch_item) {.ts_us = event->ts_us, .event = event, .submission = s};
+		if (!event_is_direct(event))
+			continue;
+		item->direct = priced;
+		if (recent == NULL)
+			continue;
+		item->key = recent_key(recent, event);
+		if (recent_has(recent, item->key))
+		{
+			item->direct = false;
+			b->nsuspects++;
+		}
+	}
+}
+
 bool
-batch_fill(struct batch *b, struct submission *list, int64_t catalogue_version)
+batch_fill(struct batch *b, struct submission *list, int64_t catalogue_version,
+		   const struct recent *recent)
 {
 	size_t		total = 0;
 	void	   *items = b->items;
 
 	for (struct submission *s = list; s != NULL; s = s->next)
 		total += s->nevents;
-	b->nitems = b->nrepeats = 0;
+	b->nitems = b->nrepeats = b->nsuspects = 0;
 	b->nunits = 0;
 	b->submissions = list;
 	b->catalogue_version = catalogue_version;
@@ -178,16 +205,7 @@ batch_fill(struct batch *b, struct submission *list, int64_t catalogue_version)
 		goto fail;
 	b->items = items;
 	for (struct submission *s = list; s != NULL; s = s->next)
-	{
-		bool		priced = catalogue_version != CATALOGUE_NONE && s->catalogue_version == catalogue_version;
-
-		for (size_t i = 0; i < s->nevents; i++)
-			{
-			struct event *event = &s->events[i];
-
-			b->items[b->nitems++] = (struct batch_item) {event->ts_us, event, s, priced && event_is_direct(event)};
-		}
-	}
+		add_items(b, s, recent);
 	if (!merge_what_has_parts(b))
 		goto fail;
 	sort_items(b);
@@ -217,7 +235,8 @@ batch_restore(struct batch *b, struct submission *s, size_t ndirect, bool staged
 	b->nitems = s->nevents;
 	b->nrepeats = 0;
 	for (size_t i = 0; i < s->nevents; i++)
-		b->items[i] = (struct batch_item) {s->events[i].ts_us, &s->events[i], s, i < ndirect};
+		b->items[i] = (struct batch_item) {.ts_us = s->events[i].ts_us, .event = &s->events[i], .submission = s,
+		.direct = i < ndirect};
 	b->units[0] = (struct batch_unit) {.first = 0, .count = s->nevents, .staged = staged};
 	memcpy(b->units[0].id, id, UUID_TEXT_CHARS);
 	b->nunits = 1;

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "gateway/recent.h"
 #include "gateway/store.h"
 #include "gateway/uuid.h"
 
@@ -22,6 +23,7 @@
 struct batch_item
 {
 	int64_t		ts_us;			/* the event's, at hand for sorting */
+	uint64_t	key;			/* of the filter of recent keys; 0: not made yet */
 	struct event *event;
 	struct submission *submission;
 	bool		direct;			/* straight COPY, as priced; those come first, by key */
@@ -53,6 +55,7 @@ struct batch
 	struct batch_repeat *repeats;
 	size_t		nrepeats;
 	size_t		repeat_slots;
+	size_t		nsuspects;		/* complete events whose keys are known: merged */
 	int64_t		catalogue_version;	/* what all direct items are priced with */
 	struct batch_unit units[BATCH_MAX_UNITS];
 	int			nunits;			/* 0: everything has its outcome */
@@ -63,9 +66,12 @@ void		batch_free(struct batch *b);
 /*
  * Fills an empty batch with the events of a list of submissions; what was not
  * priced with that version of the catalogue is merged, so that the server
- * prices it. False when memory or randomness runs out; it is empty again then.
+ * prices it, and what was stored lately (recent; NULL: nobody knows), so that a
+ * duplicate harms nobody.
+ * False when memory or randomness runs out; it is empty again then.
  */
-bool		batch_fill(struct batch *b, struct submission *list, int64_t catalogue_version)
+bool		batch_fill(struct batch *b, struct submission *list, int64_t catalogue_version,
+					   const struct recent *recent)
 			__attribute__((warn_unused_result));
 /*
  * Fills an empty batch with a unit that was cut from another one: the events of

@@ -219,16 +219,19 @@ roll_back(struct pgsession *s)
 	return true;
 }
 
-/* Sets the outcome of events that have none of their own. */
+/* Sets the outcome of events that have none of their own; their keys are known now. */
 static void
 settle_unit(struct attempt *a)
 {
 	for (size_t i = 0; i < a->unit->count; i++)
 	{
-		struct event *event = unit_item(a, i)->event;
+		struct batch_item *item = unit_item(a, i);
+		struct event *event = item->event;
 
 		if (i < a->ndirect || event->outcome == EVENT_PENDING)
 			event->outcome = EVENT_ACCEPTED;
+		if (event_is_direct(event))
+			recent_add(&a->c->recent, item->key != 0 ? item->key : recent_key(&a->c->recent, event));
 	}
 }
 
@@ -435,6 +438,7 @@ work_on_unit(struct attempt *a)
 		case PGERROR_DUPLICATE:
 			if (a->unit->staged)
 				return retry_unit(a);
+			metric_add(METRIC_STORE_COLLISIONS, 1);
 			a->unit->staged = true;
 			return PGERROR_NONE;
 		case PGERROR_RETRY:

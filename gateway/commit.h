@@ -25,6 +25,7 @@ struct committer
 	struct pgsession session;
 	struct copy_buffer buffer;
 	struct rejected_list rejected;
+	struct recent recent;		/* keys that have been stored */
 	int64_t		deadline_us;	/* monotonic: no transaction waits beyond */
 	bool		prices_stale;	/* the server's are others than a batch was priced with */
 };

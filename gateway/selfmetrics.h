@@ -44,6 +44,8 @@
 	C(READ_CACHE_EVICTIONS, "ccproxy_gateway_read_cache_evictions_total", "", "Kept answers that had to go for newer ones (read_cache_bytes).") \
 	C(STORE_BATCHES, "ccproxy_gateway_batches_total", "outcome=\"committed\"", "Batches of events, by outcome.") \
 	C(STORE_BATCHES_FAILED, "ccproxy_gateway_batches_total", "outcome=\"failed\"", "") \
+	C(EVENTS_SUSPECTED, "ccproxy_gateway_events_suspected_total", "", "Events whose key was stored lately: they go through the staging path.") \
+	C(STORE_COLLISIONS, "ccproxy_gateway_batch_collisions_total", "", "Batches that met a stored key nobody had suspected, and went through the staging path as a whole.") \
 	C(STORE_BATCHES_STAGED, "ccproxy_gateway_batches_staged_total", "", "Batches that went through the staging path.") \
 	C(STORE_BATCHES_REPRICED, "ccproxy_gateway_batches_repriced_total", "", "Batches the server had to price because prices had changed since the events came.") \
 	C(PRICE_LOADS, "ccproxy_gateway_price_loads_total", "outcome=\"ok\"", "Times the prices were loaded, by outcome.") \

@@ -92,6 +92,8 @@
 	  "memory for requests not yet answered; beyond it 503") \
 	S(COUNT, queue_requests, "queue_requests", "8192", 1, 1000000, false, \
 	  "requests waiting to be stored; beyond it 503") \
+	S(COUNT, recent_keys, "recent_keys", "1048576", 0, 1073741824, false, \
+	  "stored events remembered, 8 bytes each, so that those posted again slow nobody down; 0: none") \
 	S(COUNT, read_connections, "read_connections", "2", 1, 64, false, \
 	  "database connections for reading") \
 	S(COUNT, read_queue, "read_queue", "256", 1, 100000, false, \

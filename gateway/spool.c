@@ -335,7 +335,7 @@ take_events(struct spool *sp, bool all, int64_t *until_us)
 	if (list == NULL && diverted == NULL)
 		return false;
 
-	if (list != NULL && (!is_open(sp) || !batch_fill(&sp->batch, list, prices_version(sp->host->prices))))
+	if (list != NULL && (!is_open(sp) || !batch_fill(&sp->batch, list, prices_version(sp->host->prices), NULL)))
 	{
 		queue_answer_unavailable(queue, list, sp->host->retry_after_s(sp->host->arg));
 		list = NULL;

@@ -308,11 +308,12 @@ next_batch(struct store *s)
 	if (list == NULL)
 		return false;
 	s->batch_deadline_us = list->deadline_us;
-	if (!batch_fill(&s->batch, list, prices_version(&s->prices)))
+	if (!batch_fill(&s->batch, list, prices_version(&s->prices), &s->committer.recent))
 	{
 		queue_answer_unavailable(&s->queue, list, store_retry_after_s(s));
 		return false;
 	}
+	metric_add(METRIC_EVENTS_SUSPECTED, s->batch.nsuspects);
 	return true;
 }
 
@@ -484,6 +485,9 @@ store_open(const struct settings *settings)
 		queue_set_connected(&s->queue, false, true);
 		return s;
 	}
+	if (!recent_init(&s->committer.recent, (size_t) settings->recent_keys))
+		log_event(LOG_LEVEL_WARNING, "recent_keys_off", LOG_STR("reason", "out of memory"),
+				  LOG_STR("consequence", "events that come twice slow the others down"));
 	if (s->spool != NULL)
 	{
 		rc = pthread_create(&s->thread, NULL, committer_main, s);
@@ -570,6 +574,7 @@ store_free(struct store *s)
 		return;
 	batch_free(&s->batch);
 	copy_buffer_free(&s->committer.buffer);
+	recent_free(&s->committer.recent);
 	rejected_free(&s->committer.rejected);
 	prices_free(&s->prices);
 	queue_free(&s->queue);

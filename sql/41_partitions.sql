@@ -40,6 +40,37 @@ AS $$
       FROM ccproxy.configuration c
 $$;
 
+-- Summarises a partition's BRIN index and returns how many ranges. A summary
+-- costs each row that comes into its range more than all else about the row: it
+-- is read, changed and compressed again. So while a partition is being filled its
+-- last range has none (readers look through such a range); a new index has one.
+CREATE FUNCTION ccproxy._summarize(partition regclass, filling boolean) RETURNS bigint
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    range_pages CONSTANT integer := 128; -- the index has the default
+    pages bigint;
+    bloom regclass;
+    made  bigint;
+BEGIN
+    SELECT i.indexrelid INTO STRICT bloom
+      FROM pg_index i
+      JOIN pg_class c ON c.oid = i.indexrelid
+      JOIN pg_am a ON a.oid = c.relam AND a.amname = 'brin'
+     WHERE i.indrelid = partition;
+    made := brin_summarize_new_values(bloom);
+    IF filling THEN
+        pages := pg_relation_size(partition) / current_setting('block_size')::integer;
+        PERFORM brin_desummarize_range(bloom, pages / range_pages * range_pages);
+        IF pages % range_pages > 0 THEN
+            made := greatest(made - 1, 0);
+        END IF;
+    END IF;
+    RETURN made;
+END
+$$;
+
 CREATE FUNCTION ccproxy.ensure_partitions(from_ts timestamptz, to_ts timestamptz) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -102,6 +133,7 @@ BEGIN
             -- LIKE and ATTACH: PARTITION OF would take ACCESS EXCLUSIVE on the parent.
             EXECUTE format('CREATE %s TABLE ccproxy.%I (LIKE ccproxy.request_log INCLUDING ALL)',
                 CASE config.storage WHEN 'unlogged' THEN 'UNLOGGED' ELSE '' END, name);
+            PERFORM ccproxy._summarize(format('ccproxy.%I', name)::regclass, true);
             EXECUTE format('ALTER TABLE ccproxy.request_log ATTACH PARTITION ccproxy.%I FOR VALUES FROM (%L) TO (%L)',
                 name, to_char(lower AT TIME ZONE 'UTC', literal), to_char(upper AT TIME ZONE 'UTC', literal));
             made := made + 1;

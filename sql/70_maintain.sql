@@ -41,10 +41,9 @@ CREATE FUNCTION ccproxy._job_summaries() RETURNS bigint
 LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT coalesce(sum(brin_summarize_new_values(i.indexrelid)), 0)
-      FROM pg_inherits h
-      JOIN pg_index i ON i.indexrelid = h.inhrelid
-     WHERE h.inhparent = to_regclass('ccproxy.request_log_request_id')
+    -- an hour more, for what comes late
+    SELECT coalesce(sum(ccproxy._summarize(p.partition, p.to_ts > now() - interval '1 hour')), 0)::bigint
+      FROM ccproxy._partitions() AS p
 $$;
 
 -- One attempt to drop one partition; 0 when there is nothing to do now, -1 when

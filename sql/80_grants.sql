@@ -96,6 +96,7 @@ BEGIN
         'ccproxy._job_partitions()',
         'ccproxy._job_refresh()',
         'ccproxy._job_summaries()',
+        'ccproxy._summarize(regclass, boolean)',
         'ccproxy._job_trim()',
         'ccproxy._job_retention()',
         'ccproxy._run_job(text)',

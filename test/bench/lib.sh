@@ -55,6 +55,17 @@ start_postgres() {
 
 psql_bench() { as_bench "$pg_bin/psql" -X -q -A -t -v ON_ERROR_STOP=1 -h "$dir/run" -U postgres -d postgres "$@"; }
 
+# empty_table TABLE...: partitioned; as maintain() leaves partitions that are being
+# filled, which TRUNCATE and CREATE do not.
+empty_table() {
+	local t
+	for t; do
+		psql_bench -c "TRUNCATE $t" -c "SELECT ccproxy._summarize(inhrelid, true) FROM pg_inherits WHERE inhparent = '$t'::regclass" >/dev/null ||
+			die "cannot empty $t"
+	done
+	psql_bench -c CHECKPOINT
+}
+
 # start_program PROGRAM ARGUMENT...: in the background, as the server's user;
 # $! is its process.
 start_program() {

@@ -57,7 +57,7 @@ test_order(void)
 	struct batch b;
 
 	batch_init(&b);
-	ok(batch_fill(&b, &b1, VERSION), "two submissions");
+	ok(batch_fill(&b, &b1, VERSION, NULL), "two submissions");
 	is_str(order_of(&b), "dbbbabc|p", "direct ones by time and id, then the rest");
 	is_int(b.nunits, 1, "one unit");
 	is_int((int64_t) batch_current(&b)->count, 7, "of all of them");
@@ -81,7 +81,7 @@ test_repeats(void)
 	struct batch b;
 
 	batch_init(&b);
-	ok(batch_fill(&b, &s1, VERSION), "events with repetitions");
+	ok(batch_fill(&b, &s1, VERSION, NULL), "events with repetitions");
 	is_str(order_of(&b), "aba|xx", "the same key is stored once; parts are the server's affair");
 	is_int((int64_t) b.nrepeats, 3, "the others are kept aside");
 	for (size_t i = 0; i < b.nitems; i++)
@@ -122,7 +122,7 @@ test_parts(void)
 	struct batch b;
 
 	batch_init(&b);
-	ok(batch_fill(&b, &s, VERSION), "a request complete and in parts");
+	ok(batch_fill(&b, &s, VERSION, NULL), "a request complete and in parts");
 	is_str(order_of(&b), "ac|bbb", "is merged as a whole");
 	(void) batch_finish(&b, 7);
 	batch_free(&b);
@@ -141,14 +141,66 @@ test_prices(void)
 	struct batch b;
 
 	batch_init(&b);
-	ok(batch_fill(&b, &s1, VERSION), "events priced with three catalogues");
+	ok(batch_fill(&b, &s1, VERSION, NULL), "events priced with three catalogues");
 	is_str(order_of(&b), "a|bbcd", "only those of the right one are copied as they are");
 	is_int(b.catalogue_version, VERSION, "which the batch remembers");
 	(void) batch_finish(&b, 7);
-	ok(batch_fill(&b, &s1, CATALOGUE_NONE), "no catalogue");
+	ok(batch_fill(&b, &s1, CATALOGUE_NONE, NULL), "no catalogue");
 	is_str(order_of(&b), "|abbcd", "nothing is copied as it is, not even what was never priced");
 	(void) batch_finish(&b, 7);
 	batch_free(&b);
+}
+
+static void
+test_recent(void)
+{
+	struct event first[] = {complete("a", 1), complete("a", 2), complete("known", 1), part("p")};
+	struct submission s1 = {.catalogue_version = VERSION, .events = first, .nevents = 4};
+	struct event known = complete("known", 1);
+	struct event later = complete("known", 2);
+	struct recent recent;
+	struct recent none;
+	struct batch b;
+	int			kept = 0;
+
+	ok(recent_init(&recent, 1000), "a filter");
+	recent_add(&recent, recent_key(&recent, &known));
+	recent_add(&recent, recent_key(&recent, &known));
+	ok(recent_has(&recent, recent_key(&recent, &known)), "a key is remembered");
+	ok(!recent_has(&recent, recent_key(&recent, &later)), "the same id at another time is another key");
+
+	batch_init(&b);
+	ok(batch_fill(&b, &s1, VERSION, &recent), "one that is known among others");
+	is_int((int64_t) b.nsuspects, 1, "is suspected");
+	is_str(order_of(&b), "aa|pknown", "and merged");
+	batch_pop(&b);
+	(void) batch_finish(&b, 7);
+	ok(recent_init(&none, 0) && batch_fill(&b, &s1, VERSION, &none), "no filter");
+	is_str(order_of(&b), "aknowna|p", "suspects nobody");
+	batch_pop(&b);
+	(void) batch_finish(&b, 7);
+	batch_free(&b);
+	recent_free(&none);
+
+	/* twenty times what there is room for: it stays bounded and keeps the newest */
+	for (int i = 0; i < 20480; i++)
+	{
+		struct event e = complete("x", i);
+
+		recent_add(&recent, recent_key(&recent, &e));
+	}
+	for (int i = 0; i < 20480; i++)
+	{
+		struct event e = complete("x", i);
+		bool		has = recent_has(&recent, recent_key(&recent, &e));
+
+		kept += has;
+		if (i == 20479)
+			ok(has, "the newest is known");
+	}
+	ok(recent.buckets * 8 == 1024 && kept > 1000 && kept <= 1024, "as many are known as there is room for");
+	ok(!recent_has(&recent, recent_key(&recent, &known)), "the oldest is forgotten");
+	recent_free(&recent);
 }
 
 static void
@@ -169,7 +221,7 @@ test_splitting(void)
 	s2 = (struct submission) {.catalogue_version = VERSION, .events = events + MANY / 2, .nevents = MANY / 2};
 	s1 = (struct submission) {.catalogue_version = VERSION, .events = events, .nevents = MANY / 2, .next = &s2};
 	batch_init(&b);
-	ok(batch_fill(&b, &s1, VERSION), "a thousand events");
+	ok(batch_fill(&b, &s1, VERSION, NULL), "a thousand events");
 	/* a server that refuses number 777 and stores whatever else it gets */
 	for (struct batch_unit *unit; (unit = batch_current(&b)) != NULL;)
 	{
@@ -206,7 +258,7 @@ test_splitting(void)
 	/* the worst: every row is refused */
 	events[0].outcome = EVENT_PENDING;
 	s1 = (struct submission) {.catalogue_version = VERSION, .events = events, .nevents = MANY};
-	ok(batch_fill(&b, &s1, VERSION), "the same again");
+	ok(batch_fill(&b, &s1, VERSION, NULL), "the same again");
 	for (struct batch_unit *unit; (unit = batch_current(&b)) != NULL;)
 	{
 		if (unit->count > 1)
@@ -235,7 +287,7 @@ test_empty(void)
 	struct batch b;
 
 	batch_init(&b);
-	ok(batch_fill(&b, &s, VERSION) && batch_current(&b) == NULL, "no events, no unit");
+	ok(batch_fill(&b, &s, VERSION, NULL) && batch_current(&b) == NULL, "no events, no unit");
 	ok(batch_finish(&b, 1) == &s && s.result == SUBMISSION_STORED, "answered all the same");
 	batch_free(&b);
 }
@@ -247,6 +299,7 @@ main(void)
 	test_repeats();
 	test_parts();
 	test_prices();
+	test_recent();
 	test_splitting();
 	test_empty();
 	return done_testing();

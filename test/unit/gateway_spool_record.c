@@ -61,7 +61,7 @@ test_round(void)
 
 	batch_init(&b);
 	batch_init(&again);
-	ok(batch_fill(&b, &submission, VERSION), "a batch");
+	ok(batch_fill(&b, &submission, VERSION, NULL), "a batch");
 	payload = encode(&b, &len);
 	ok(spool_record_decode(payload, len, &unit, &no_memory), "is read again");
 	is_int((int64_t) unit.nevents, IDS, "with all events");
@@ -147,7 +147,7 @@ test_outcomes(void)
 
 	twice[0] = twice[1] = events[0];
 	batch_init(&b);
-	ok(batch_fill(&b, &s, VERSION), "an event twice");
+	ok(batch_fill(&b, &s, VERSION, NULL), "an event twice");
 	batch_set_spooled(&b);
 	(void) batch_finish(&b, 5);
 	is_int(s.result, SUBMISSION_STORED, "spooled is stored");
