@@ -170,13 +170,16 @@ BEGIN
       FROM given g JOIN inserted i ON i.ts = g.event_ts AND i.request_id = g.request_id;
 
     -- What was there already is a duplicate, unless the row there was made of
-    -- parts: then the event is one more.
-    late := ARRAY(
-        SELECT e FROM unnest(direct) AS e
-          JOIN ccproxy.request_log l ON l.ts = e.part_ts AND l.request_id = (e.metric).request_id
-         WHERE e.ord <> ALL (coalesce(stored, '{}')) AND l.parts IS NOT NULL);
-    claimed := claimed || ccproxy._claim(late);
-    merged := merged || late;
+    -- parts: then the event is one more. Looked up only where it happens, for
+    -- that is planned over all partitions.
+    IF cardinality(direct) > coalesce(cardinality(stored), 0) THEN
+        late := ARRAY(
+            SELECT e FROM unnest(direct) AS e
+              JOIN ccproxy.request_log l ON l.ts = e.part_ts AND l.request_id = (e.metric).request_id
+             WHERE e.ord <> ALL (coalesce(stored, '{}')) AND l.parts IS NOT NULL);
+        claimed := claimed || ccproxy._claim(late);
+        merged := merged || late;
+    END IF;
     RETURN QUERY
         SELECT e.ord, CASE WHEN e.ord = ANY (stored) THEN 'accepted' ELSE 'duplicate' END
           FROM unnest(direct) AS e
