@@ -16,22 +16,23 @@
 	s ".p99_ttft_ms, " s ".input_tokens, " s ".cache_read_tokens, " s ".cache_write_tokens, " s ".output_tokens, " \
 	s ".total_tokens, " \
 	/* of nothing that has a price the cost is not 0 */ \
-	"CASE WHEN " s ".avg_cost_per_request IS NOT NULL OR " s ".unpriced_requests = 0 THEN " s ".total_cost END AS total_cost, " s ".avg_cost_per_request, " s ".unpriced_requests, " s ".model_usage, " \
+	"CASE WHEN " s ".avg_cost_per_request IS NOT NULL OR " s ".unpriced_requests = 0 THEN " s ".total_cost END AS total_cost, " \
+	s ".avg_cost_per_request, " s ".unpriced_requests, " s ".model_usage, " \
 	s ".model_costs, " s ".error_rate, " s ".errors_by_type"
 
 static const char stats_sql[] =
 "SELECT 'current' AS span, " COLUMNS("s") " FROM ccproxy.stats($1::timestamptz, $2::timestamptz, $3, $4::jsonb, $5) AS s "
-"LIMIT nullif($6::bigint, 0)";
+"LIMIT $6::bigint";
 
 /* one statement, one snapshot; with a limit, the groups of the first range */
 static const char compare_sql[] =
 "WITH current AS MATERIALIZED (SELECT * FROM ccproxy.stats($1::timestamptz, $2::timestamptz, $3, $4::jsonb, $5) "
-"LIMIT nullif($6::bigint, 0)) "
+"LIMIT $6::bigint) "
 "SELECT 'current' AS span, " COLUMNS("s") " FROM current AS s "
 "UNION ALL "
-"SELECT 'previous', " COLUMNS("s") " FROM ccproxy.stats($7::timestamptz, $8::timestamptz, $3, $4::jsonb, $5) AS s "
-"WHERE $6::bigint = 0 OR EXISTS (SELECT FROM current AS c WHERE c.group_key IS NOT DISTINCT FROM s.group_key "
-"AND c.group_key2 IS NOT DISTINCT FROM s.group_key2)";
+"(SELECT 'previous', " COLUMNS("s") " FROM ccproxy.stats($7::timestamptz, $8::timestamptz, $3, $4::jsonb, $5) AS s "
+"WHERE NOT $9::boolean OR EXISTS (SELECT FROM current AS c WHERE c.group_key IS NOT DISTINCT FROM s.group_key "
+"AND c.group_key2 IS NOT DISTINCT FROM s.group_key2) LIMIT $6::bigint)";
 
 static enum request_handled
 handle(struct request *r)
@@ -50,11 +51,13 @@ handle(struct request *r)
 	read_parameter(r, r->stats.group_by);
 	read_parameter(r, r->stats.filters);
 	read_parameter(r, r->stats.time_zone);
-	read_parameter_int(r, r->stats.limit);
+	/* one more tells that there are too many */
+	read_parameter_int(r, r->stats.limit > 0 ? r->stats.limit : r->gateway->settings->read_max_rows + 1);
 	if (r->stats.compare)
 	{
 		read_parameter_time(r, span->from_us - (span->to_us - span->from_us));
 		read_parameter_time(r, span->from_us);
+		read_parameter(r, r->stats.limit > 0 ? "true" : "false");
 	}
 	return read_begin(r);
 }
@@ -73,15 +76,23 @@ static int
 render(struct request *r, const PGresult *rows, struct text *t, size_t *tag_from)
 {
 	const struct query_span *span = &r->stats.span;
-	int			end = PQntuples(rows);
+	int64_t		most = r->gateway->settings->read_max_rows;
+	int			end = PQntuples(rows);	/* of the range asked for */
 
+	while (end > 0 && strcmp(PQgetvalue(rows, end - 1, 0), "previous") == 0)
+		end--;
+	if (r->stats.limit == 0 && (end > most || PQntuples(rows) - end > most))
+	{
+		metric_add(METRIC_REFUSED_TOO_LARGE, 1);
+		text_puts(t, "{\"error\": \"The answer has more rows than read_max_rows: give a limit, filters or a shorter range.\", "
+				  "\"parameter\": \"group_by\"}\n");
+		return MHD_HTTP_BAD_REQUEST;
+	}
 	if (r->csv)
 	{
 		write_csv(r, rows, t);
 		return MHD_HTTP_OK;
 	}
-	while (end > 0 && strcmp(PQgetvalue(rows, end - 1, 0), "previous") == 0)
-		end--;
 	text_putc(t, '{');
 	read_json_time(t, "as_of", wall_clock_us());
 	*tag_from = t->len;

@@ -98,6 +98,8 @@
 	  "database connections for reading") \
 	S(COUNT, read_queue, "read_queue", "256", 1, 100000, false, \
 	  "reads waiting for a connection; beyond it 503") \
+	S(COUNT, read_max_rows, "read_max_rows", "50000", 1, 10000000, false, \
+	  "most groups in an answer of statistics; beyond it 400, and a limit has to be given") \
 	S(SECONDS, read_refresh_ms, "read_refresh", "1s", 0, 3600000, false, \
 	  "an answer to a read is given again for so long before the database is asked whether it still holds; 0: always asked") \
 	S(BYTES, read_cache_bytes, "read_cache_bytes", "64MiB", 0, 64 * SETTINGS_GiB, false, \

@@ -164,6 +164,17 @@ my $top = get('/metrics/api/stats?period=24h&group_by=user&limit=2&compare=previ
 is(scalar @{ $top->{stats} }, 2, 'a limit');
 cmp_ok($top->{stats}[0]{total_requests}, '>=', $top->{stats}[1]{total_requests}, '... of those with most requests');
 
+{
+	my $small = CCProxy->start(node => $node, args => [ '--read-max-rows', '4' ]);
+	my $r = note_answer('GET', '/metrics/api/stats', $small->get('/metrics/api/stats?period=24h&group_by=user'));
+	is("$r->{status} $r->{json}{parameter}", '400 group_by', 'more groups than an answer may have');
+	is($small->get('/metrics/api/stats?period=24h&group_by=user&compare=previous')->{status}, 400, '... of either range');
+	is($small->get('/metrics/api/stats?period=24h&group_by=user&limit=5')->{status}, 200, '... unless as many are asked for');
+	is($small->get('/metrics/api/stats?period=24h&group_by=endpoint&compare=previous')->{status}, 200, '... fewer are fine');
+	like($small->get('/metrics/prometheus?part=gateway')->{content}, qr/^ccproxy_gateway_refused_total\{reason="too_large"\} 2$/m, '... and it is counted');
+	$small->stop;
+}
+
 # ------------------------------------------------------------------ lists
 
 sub walk
