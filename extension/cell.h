@@ -41,6 +41,20 @@ cell_in_aggregate(FunctionCallInfo fcinfo)
 		(IsA(fcinfo->context, AggState) || IsA(fcinfo->context, WindowAggState));
 }
 
+/* What follows from a request's columns together. */
+static inline void
+cell_row_judge(CellRow *row, bool priced, bool has_status, int16 status, bool has_error)
+{
+	row->priced = priced;
+	row->failed = (has_status && status >= 400) || has_error;
+	row->in_flight = !row->failed && !has_status;
+
+	/* without a price there is no cost, as in ccproxy.requests.total_cost */
+	if (!priced)
+		for (int i = CELL_SUM_INPUT_COST; i <= CELL_SUM_TOOL_COST; i++)
+			row->value[i] = 0;
+}
+
 /* The backend's one total, empty. Only one caller at a time; give it back. */
 extern CellTotal *cell_total_take(void);
 extern void cell_total_give(CellTotal *total);
@@ -53,6 +67,12 @@ extern struct varlena *cell_packed(Datum measures);
 
 /* New packed measures of what the total holds. */
 extern struct varlena *cell_total_pack(CellTotal *total);
+
+/* The total cost in picodollars; error 22003 beyond CELL_SUM_MAX. */
+extern cell_int128 cell_cost(const CellNumbers *numbers);
+
+/* Picodollars as numeric USD. */
+extern Datum cell_usd(cell_int128 pico);
 
 /* Reports a status other than CELL_OK of something already stored. */
 extern void cell_report(CellStatus status) __attribute__((noreturn));

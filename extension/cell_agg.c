@@ -43,7 +43,6 @@ static inline void
 read_row(FunctionCallInfo fcinfo, CellRow *row)
 {
 	uint32_t	present = 0;
-	bool		has_status = !PG_ARGISNULL(ARG_STATUS_CODE);
 
 	for (int i = 0; i < CELL_SUMS; i++)
 	{
@@ -53,15 +52,8 @@ read_row(FunctionCallInfo fcinfo, CellRow *row)
 		present |= (uint32_t) !is_null << i;
 	}
 	row->present = present;
-	row->priced = !PG_ARGISNULL(ARG_PRICE_ID);
-	row->failed = (has_status && PG_GETARG_INT16(ARG_STATUS_CODE) >= 400) ||
-		!PG_ARGISNULL(ARG_ERROR_TYPE) || !PG_ARGISNULL(ARG_ERROR_MESSAGE);
-	row->in_flight = !row->failed && !has_status;
-
-	/* without a price there is no cost, as in ccproxy.requests.total_cost */
-	if (!row->priced)
-		for (int i = CELL_SUM_INPUT_COST; i <= CELL_SUM_TOOL_COST; i++)
-			row->value[i] = 0;
+	cell_row_judge(row, !PG_ARGISNULL(ARG_PRICE_ID), !PG_ARGISNULL(ARG_STATUS_CODE), PG_GETARG_INT16(ARG_STATUS_CODE),
+				   !PG_ARGISNULL(ARG_ERROR_TYPE) || !PG_ARGISNULL(ARG_ERROR_MESSAGE));
 }
 
 /* First rows and growth. */

@@ -320,9 +320,8 @@ integer_numeric(cell_int128 value)
 	return big_numeric(value, 0);
 }
 
-/* Picodollars as USD. */
-static Datum
-usd_numeric(cell_int128 pico)
+Datum
+cell_usd(cell_int128 pico)
 {
 	Datum		usd;
 
@@ -354,11 +353,25 @@ enum
 	COLUMNS
 };
 
-static void
-expand_numbers(const CellNumbers *numbers, Datum *values)
+cell_int128
+cell_cost(const CellNumbers *numbers)
 {
 	cell_int128 cost = 0;
 
+	/* five sums of at most 2^126 each might not fit */
+	for (int i = CELL_SUM_INPUT_COST; i <= CELL_SUM_TOOL_COST; i++)
+		cost += numbers->sum[i] / 8;
+	if (cost > CELL_SUM_MAX / 8 || cost < -CELL_SUM_MAX / 8)
+		cell_report(CELL_TOO_LARGE);
+	cost = 0;
+	for (int i = CELL_SUM_INPUT_COST; i <= CELL_SUM_TOOL_COST; i++)
+		cost += numbers->sum[i];
+	return cost;
+}
+
+static void
+expand_numbers(const CellNumbers *numbers, Datum *values)
+{
 	values[COL_REQUESTS] = Int64GetDatum(numbers->requests);
 	values[COL_SUCCESSFUL] = Int64GetDatum(numbers->requests - numbers->failed - numbers->in_flight);
 	values[COL_FAILED] = Int64GetDatum(numbers->failed);
@@ -372,19 +385,10 @@ expand_numbers(const CellNumbers *numbers, Datum *values)
 	for (int i = 0; i < 6; i++)
 		values[COL_TOKENS + i] = integer_numeric(numbers->sum[CELL_SUM_INPUT + i]);
 	for (int i = 0; i < 5; i++)
-	{
-		values[COL_COSTS + i] = usd_numeric(numbers->sum[CELL_SUM_INPUT_COST + i]);
-		cost += numbers->sum[CELL_SUM_INPUT_COST + i] / 8;
-	}
-	/* five sums of at most 2^126 each might not fit */
-	if (cost > CELL_SUM_MAX / 8 || cost < -CELL_SUM_MAX / 8)
-		cell_report(CELL_TOO_LARGE);
-	cost = 0;
-	for (int i = 0; i < 5; i++)
-		cost += numbers->sum[CELL_SUM_INPUT_COST + i];
-	values[COL_TOTAL_COST] = usd_numeric(cost);
+		values[COL_COSTS + i] = cell_usd(numbers->sum[CELL_SUM_INPUT_COST + i]);
+	values[COL_TOTAL_COST] = cell_usd(cell_cost(numbers));
 	values[COL_REPORTED] = Int64GetDatum(numbers->reported);
-	values[COL_REPORTED_COST] = usd_numeric(numbers->sum[CELL_SUM_REPORTED_COST]);
+	values[COL_REPORTED_COST] = cell_usd(numbers->sum[CELL_SUM_REPORTED_COST]);
 }
 
 static void

@@ -11,19 +11,27 @@ AS $$
     SELECT coalesce((SELECT c.cost_source = 'reported_if_unpriced' FROM ccproxy.configuration c), false)
 $$;
 
+-- What is measured of a raw row r, as SQL: the arguments of ccproxy.measures().
+-- reported: SQL that says whether reported costs count; constants are folded away.
+CREATE FUNCTION ccproxy._measured_sql(reported text) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT format($measured$
+            r.response_time_us, r.ttft_us, r.input_tokens, r.cache_read_tokens, r.cache_write_tokens,
+            r.cache_write_1h_tokens, r.output_tokens, r.reasoning_tokens, r.input_cost, r.cache_read_cost, r.cache_write_cost,
+            r.output_cost, CASE WHEN %1$s AND r.price_id IS NULL THEN r.reported_cost ELSE r.tool_cost END, r.reported_cost,
+            CASE WHEN %1$s AND r.price_id IS NULL AND r.reported_cost IS NOT NULL THEN 0 ELSE r.price_id::integer END,
+            r.status_code, r.error_type, r.error_message$measured$, reported)
+$$;
+
 -- What is measured over raw rows r for a cube, as SQL; the user cube leaves the
--- detail out. reported: SQL that says whether reported costs count; constants
--- are folded away.
+-- detail out.
 CREATE FUNCTION ccproxy._measures_sql(cube text, reported text) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT format($measures$
-        ccproxy.measures(r.response_time_us, r.ttft_us, r.input_tokens, r.cache_read_tokens, r.cache_write_tokens,
-            r.cache_write_1h_tokens, r.output_tokens, r.reasoning_tokens, r.input_cost, r.cache_read_cost, r.cache_write_cost,
-            r.output_cost, CASE WHEN %1$s AND r.price_id IS NULL THEN r.reported_cost ELSE r.tool_cost END, r.reported_cost,
-            CASE WHEN %1$s AND r.price_id IS NULL AND r.reported_cost IS NOT NULL THEN 0 ELSE r.price_id::integer END,
-            r.status_code, r.error_type, r.error_message, %2$L::boolean)$measures$, reported, cube <> 'user')
+    SELECT format('ccproxy.measures(%s, %L::boolean)', ccproxy._measured_sql(reported), cube <> 'user')
 $$;
 
 CREATE FUNCTION ccproxy.set_cost_source(cost_source text) RETURNS bigint

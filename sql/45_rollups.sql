@@ -41,23 +41,23 @@ RETURN CASE WHEN error_type IS NOT NULL THEN error_type
             WHEN error_message IS NOT NULL THEN 'unknown'
             ELSE '' END;
 
--- What the cells of a cube are labelled with, and how a raw row r tells it.
-CREATE FUNCTION ccproxy._labels(cube text) RETURNS TABLE (nth integer, name text, raw text)
+-- What the cells of a cube are labelled with: columns of its keys, and how a raw row r tells them.
+CREATE FUNCTION ccproxy._labels(cube text) RETURNS TABLE (nth integer, name text, type text, raw text)
 LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT l.nth, l.name, l.raw
+    SELECT l.nth, l.name, l.type, l.raw
       FROM (VALUES
-        ('service', 1, 'endpoint_type', 'coalesce(r.endpoint_type, '''')'),
-        ('service', 2, 'method',        'coalesce(r.method, '''')'),
-        ('service', 3, 'model',         'coalesce(r.model, '''')'),
-        ('service', 4, 'status_code',   'coalesce(r.status_code, 0)::integer'),
-        ('service', 5, 'error_type',    'ccproxy._error_label(r.error_type, r.error_message, r.status_code)'),
-        ('user',    1, 'user_id',       'coalesce(r.user_id, '''')'),
-        ('user',    2, 'team_id',       'coalesce(r.team_id, '''')'),
-        ('user',    3, 'api_key_hash',  'coalesce(encode(r.api_key_hash, ''hex''), '''')'),
-        ('user',    4, 'model',         'coalesce(r.model, '''')'),
-        ('user',    5, 'endpoint_type', 'coalesce(r.endpoint_type, '''')')) AS l(cube, nth, name, raw)
+        ('service', 1, 'endpoint_type', 'text', 'coalesce(r.endpoint_type, '''')'),
+        ('service', 2, 'method',        'text', 'coalesce(r.method, '''')'),
+        ('service', 3, 'model',         'text', 'coalesce(r.model, '''')'),
+        ('service', 4, 'status_code',   'integer', 'coalesce(r.status_code, 0)::integer'),
+        ('service', 5, 'error_type',    'text', 'ccproxy._error_label(r.error_type, r.error_message, r.status_code)'),
+        ('user',    1, 'user_id',       'text', 'coalesce(r.user_id, '''')'),
+        ('user',    2, 'team_id',       'text', 'coalesce(r.team_id, '''')'),
+        ('user',    3, 'api_key_hash',  'text', 'coalesce(encode(r.api_key_hash, ''hex''), '''')'),
+        ('user',    4, 'model',         'text', 'coalesce(r.model, '''')'),
+        ('user',    5, 'endpoint_type', 'text', 'coalesce(r.endpoint_type, '''')')) AS l(cube, nth, name, type, raw)
      WHERE l.cube = _labels.cube
 $$;
 
@@ -133,6 +133,8 @@ BEGIN
         cells  ccproxy.cells NOT NULL,
         PRIMARY KEY (grain, bucket)
     );
+    -- packed already, what is in there does not get smaller
+    ALTER TABLE ccproxy.rollup_service ALTER COLUMN cells SET STORAGE EXTERNAL;
     COMMENT ON TABLE ccproxy.rollup_service IS
     'The service cube: grain m(inute), q(uarter hour) or d(ay), UTC; one row holds all cells of a bucket, keyed by ccproxy.service_key. No row: no requests.';
     CREATE TABLE IF NOT EXISTS ccproxy.rollup_user (
@@ -141,6 +143,7 @@ BEGIN
         cells  ccproxy.cells NOT NULL,
         PRIMARY KEY (grain, bucket)
     );
+    ALTER TABLE ccproxy.rollup_user ALTER COLUMN cells SET STORAGE EXTERNAL;
     COMMENT ON TABLE ccproxy.rollup_user IS
     'The user cube: grain h(our) or d(ay), m(inute) in hours that are not closed, UTC; one row holds all cells of a bucket, keyed by ccproxy.user_key. No row: no requests.';
 

@@ -1,5 +1,11 @@
 -- refresh(): takes marks away and recomputes what they stand for.
 
+-- Folds raw rows into cells. rows: a query of bucket, texts of the label and what
+-- is measured (_measured_sql()); keys: a query that is given these texts, each once,
+-- as arrays and returns their numbers (from 1) and keys.
+CREATE FUNCTION ccproxy._fold_rows(rows text, keys text, detail boolean) RETURNS TABLE (bucket timestamptz, cells ccproxy.cells)
+    AS 'MODULE_PATHNAME', 'ccproxy_fold_rows' LANGUAGE C VOLATILE STRICT;
+
 -- Raw rows as cells of a cube, by bucket of a grain. Only the refresh, which
 -- holds the lock, adds keys.
 CREATE FUNCTION ccproxy._raw_cells(cube text, spans tstzmultirange, grain "char")
@@ -8,38 +14,35 @@ LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    names    text;
-    selected text;
+    names    text; -- of a label's columns
+    typed    text; -- and of their types
+    raw      text;
+    arrays   text;
     same_key text;
 BEGIN
-    SELECT string_agg(l.name, ', ' ORDER BY l.nth), string_agg(format('%s AS %I', l.raw, l.name), ', ' ORDER BY l.nth),
+    SELECT string_agg(l.name, ', ' ORDER BY l.nth), string_agg(format('l.%1$I::%2$s AS %1$I', l.name, l.type), ', ' ORDER BY l.nth),
+           string_agg(format('(%s)::text', l.raw), ', ' ORDER BY l.nth), string_agg('$' || l.nth, ', ' ORDER BY l.nth),
            string_agg(format('k.%1$I = l.%1$I', l.name), ' AND ' ORDER BY l.nth)
-      INTO names, selected, same_key
+      INTO names, typed, raw, arrays, same_key
       FROM ccproxy._labels(cube) AS l;
-    -- bounds as literals: the planner sees the one partition, not all
-    RETURN QUERY EXECUTE format($query$
-        WITH grouped AS MATERIALIZED (
-            SELECT ccproxy._bucket(%1$L, r.ts) AS bucket, %2$s, %3$s AS m
-              FROM ccproxy.request_log r
-             WHERE %4$s
-             GROUP BY 1, 2, 3, 4, 5, 6
-        ), label AS (
-            SELECT DISTINCT %5$s FROM grouped
-        ), added AS (
-            INSERT INTO ccproxy.%6$I (id, %5$s)
-            SELECT (SELECT coalesce(max(id), 0) FROM ccproxy.%6$I) + row_number() OVER (), l.*
-              FROM label l
-             WHERE NOT EXISTS (SELECT FROM ccproxy.%6$I k WHERE %7$s)
-            RETURNING *
-        ), key AS (
-            SELECT k.* FROM ccproxy.%6$I k JOIN label l ON %7$s
+    RETURN QUERY SELECT * FROM ccproxy._fold_rows(
+        -- bounds as literals: the planner sees the one partition, not all
+        format('SELECT ccproxy._bucket(%L, r.ts), %s, %s FROM ccproxy.request_log r WHERE %s',
+               grain, raw, ccproxy._measured_sql(ccproxy._reported_counts()::text), ccproxy._spans_sql('r.ts', spans)),
+        format($query$
+            WITH label AS MATERIALIZED (
+                SELECT l.n, %1$s FROM unnest(%2$s) WITH ORDINALITY AS l(%3$s, n)
+            ), added AS (
+                INSERT INTO ccproxy.%4$I (id, %3$s)
+                SELECT (SELECT coalesce(max(k.id), 0) FROM ccproxy.%4$I k) + row_number() OVER (ORDER BY l.n), %3$s FROM label l
+                 WHERE NOT EXISTS (SELECT FROM ccproxy.%4$I k WHERE %5$s)
+                RETURNING *
+            )
+            SELECT l.n, k.id FROM label l JOIN ccproxy.%4$I k ON %5$s
             UNION ALL
-            SELECT * FROM added
-        )
-        SELECT g.bucket, ccproxy.cells(k.id, g.m)
-          FROM grouped g JOIN key k USING (%5$s)
-         GROUP BY g.bucket
-        $query$, grain, selected, ccproxy._measures_sql(cube, ccproxy._reported_counts()::text), ccproxy._spans_sql('r.ts', spans), names, cube || '_key', same_key);
+            SELECT l.n, k.id FROM label l JOIN added k ON %5$s
+            $query$, typed, arrays, names, cube || '_key', same_key),
+        cube <> 'user');
 END
 $$;
 

@@ -78,6 +78,7 @@ BEGIN
         'ccproxy._create_health_view()',
         'ccproxy._create_bi_views()',
         'ccproxy.mark_dirty(timestamptz, timestamptz)',
+        'ccproxy._fold_rows(text, text, boolean)',
         'ccproxy._raw_cells(text, tstzmultirange, "char")',
         'ccproxy._rebuild(text, "char", "char", tstzmultirange)',
         'ccproxy._close(text, "char", "char", timestamptz, timestamptz, integer)',
