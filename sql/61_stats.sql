@@ -60,6 +60,8 @@ CREATE TYPE ccproxy._stats_plan AS (
     time_first boolean,
     cube_filter text,       -- over the key table k
     raw_filter  text,       -- over request_log r
+    cube_keys text[],       -- what the two of dims are, '' for none, over k
+    raw_keys  text[],       -- and over r
     coarsest  "char"
 );
 
@@ -155,15 +157,19 @@ BEGIN
     plan.raw_filter := coalesce(nullif(array_to_string(raw_terms, ' AND '), ''), 'true');
     plan.cube_filter := nullif(array_to_string(cube_terms, ' AND '), '');
 
+    -- what is not grouped by is a constant
+    SELECT array_agg(coalesce(CASE plan.cube WHEN 'user' THEN x.user_cube ELSE x.service END, '''''::text') ORDER BY n),
+           array_agg(coalesce(x.raw, '''''::text') ORDER BY n)
+      INTO plan.cube_keys, plan.raw_keys
+      FROM generate_series(1, 2) AS n LEFT JOIN ccproxy._dimensions() AS x ON x.name = plan.dims[n];
+
     SELECT s.snapped_from, s.snapped_to INTO plan.snapped_from, plan.snapped_to FROM ccproxy._snap(plan.cube, from_ts, to_ts, plan.coarsest) AS s;
     RETURN plan;
 END
 $$;
 
-CREATE FUNCTION ccproxy.stats(
-    from_ts timestamptz, to_ts timestamptz, group_by text DEFAULT NULL, filters jsonb DEFAULT NULL,
-    time_zone text DEFAULT 'UTC')
-RETURNS TABLE (
+-- A row of statistics.
+CREATE TYPE ccproxy.stats_record AS (
     group_key             text,
     period_start          timestamptz,
     period_end            timestamptz,
@@ -191,168 +197,104 @@ RETURNS TABLE (
     avg_ttft_ms           double precision,
     p50_ttft_ms           double precision,
     p95_ttft_ms           double precision,
-    p99_ttft_ms           double precision)
+    p99_ttft_ms           double precision
+);
+COMMENT ON TYPE ccproxy.stats_record IS
+'A row of ccproxy.stats(): one group, in its effective range of time.';
+
+-- The groups of a question, from the cells of the keys that are wanted (keys: id, k1, k2, model, error), in buckets
+-- (time, cells) in order of time, and from raw rows (time, k1, k2, model, error and _measured_sql()); queries as SQL,
+-- NULL for nothing. error: '' for none, NULL where errors are not to be told.
+CREATE FUNCTION ccproxy._stats_groups(keys text, buckets text, raw text, detail boolean)
+RETURNS TABLE (t timestamptz, k1 text, k2 text, m ccproxy.measures, model_usage jsonb, model_costs jsonb, errors_by_type jsonb)
+    AS 'MODULE_PATHNAME', 'ccproxy_stats_groups' LANGUAGE C STABLE ROWS 100;
+
+CREATE FUNCTION ccproxy.stats(
+    from_ts timestamptz, to_ts timestamptz, group_by text DEFAULT NULL, filters jsonb DEFAULT NULL,
+    time_zone text DEFAULT 'UTC')
+RETURNS SETOF ccproxy.stats_record
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 SET jit = off
 SET datestyle = 'ISO' -- of the literals below; see _spans_sql()
 AS $$
-#variable_conflict use_column
 DECLARE
     plan    ccproxy._stats_plan := ccproxy._plan_stats(from_ts, to_ts, group_by, filters, time_zone);
-    dims    text[] := plan.dims || ARRAY[NULL, NULL]::text[];
+    by_time boolean := plan.step IS NOT NULL;
+    format_of_time text := CASE plan.step WHEN 'day' THEN 'YYYY-MM-DD' WHEN 'hour' THEN 'YYYY-MM-DD"T"HH24:MI' END;
+    period  text := CASE WHEN by_time THEN format('date_trunc(%L, %%s, %s)', plan.step, replace(quote_literal(time_zone), '%', '%%')) ELSE '''-infinity''::timestamptz' END;
     tile    record;
-    buckets text := 'false';
-    raw     text := 'false';
-    cube_k  text[];
-    raw_k   text[];
-    period  text;
-    parts   text[] := '{}';
-    keys    text[];
+    spans   text := 'false';
+    keys    text;
+    buckets text;
+    raw     text;
 BEGIN
     -- A STABLE function's statements all see the snapshot of the query that
     -- called it: the tiles and what is read from them belong together.
     FOR tile IN SELECT * FROM ccproxy._tiles(plan.cube, plan.snapped_from, plan.snapped_to, plan.coarsest) LOOP
         IF tile.grain = 'r' THEN
-            raw := ccproxy._spans_sql('r.ts', tile.spans);
+            raw := format('SELECT %s, %s, %s, coalesce(r.model, ''''), %s, %s FROM ccproxy.request_log r WHERE %s AND %s',
+                format(period, 'r.ts'), plan.raw_keys[1], plan.raw_keys[2],
+                CASE plan.cube WHEN 'user' THEN 'NULL::text' ELSE 'ccproxy._error_label(r.error_type, r.error_message, r.status_code)' END,
+                ccproxy._measured_sql(ccproxy._reported_counts()::text), ccproxy._spans_sql('r.ts', tile.spans), plan.raw_filter);
         ELSE
-            buckets := buckets || format(' OR (b.grain = %L AND %s)', tile.grain, ccproxy._spans_sql('b.bucket', tile.spans));
+            spans := spans || format(' OR (b.grain = %L AND %s)', tile.grain, ccproxy._spans_sql('b.bucket', tile.spans));
         END IF;
     END LOOP;
-
-    SELECT array_agg(coalesce(CASE plan.cube WHEN 'user' THEN x.user_cube ELSE x.service END, '''''::text') ORDER BY d.n),
-           array_agg(coalesce(x.raw, '''''::text') ORDER BY d.n)
-      INTO cube_k, raw_k
-      FROM unnest(dims[1:2]) WITH ORDINALITY AS d(name, n) LEFT JOIN ccproxy._dimensions() AS x ON x.name = d.name;
-    -- what is not grouped by is a constant, never NULL: groups are joined by =
-    period := CASE WHEN plan.step IS NULL THEN '''-infinity''::timestamptz' ELSE format('date_trunc(%L, %%s, %s)', plan.step, replace(quote_literal(time_zone), '%', '%%')) END;
-
-    IF buckets <> 'false' THEN
-        parts := parts || format($part$
-            SELECT c.t, %1$s AS k1, %2$s AS k2, k.model, %3$s AS error, u.m
-              FROM (SELECT %4$s AS t, ccproxy.merge(b.cells) AS cells FROM ccproxy.%5$I b WHERE %6$s GROUP BY 1) AS c
-             CROSS JOIN LATERAL ccproxy.unpack(c.cells%7$s) AS u
-              JOIN ccproxy.%8$I k ON k.id = u.key$part$,
-            cube_k[1], cube_k[2], CASE plan.cube WHEN 'service' THEN 'k.error_type' ELSE 'NULL::text' END,
-            format(period, 'b.bucket'), 'rollup_' || plan.cube, buckets,
-            CASE WHEN plan.cube_filter IS NULL THEN ''
-                 ELSE format(', ARRAY(SELECT k.id FROM ccproxy.%I k WHERE %s)', plan.cube || '_key', plan.cube_filter) END,
-            plan.cube || '_key');
-    END IF;
-    IF raw <> 'false' THEN
-        parts := parts || format($part$
-            SELECT %1$s AS t, %2$s AS k1, %3$s AS k2, coalesce(r.model, '') AS model, %4$s AS error,
-                   %5$s AS m
-              FROM ccproxy.request_log r
-             WHERE %6$s AND %7$s
-             GROUP BY 1, 2, 3, 4, 5$part$,
-            format(period, 'r.ts'), raw_k[1], raw_k[2],
-            CASE plan.cube WHEN 'user' THEN 'NULL::text' ELSE 'ccproxy._error_label(r.error_type, r.error_message, r.status_code)' END,
-            ccproxy._measures_sql(plan.cube, ccproxy._reported_counts()::text), raw, plan.raw_filter);
-    END IF;
-    IF parts = '{}' THEN
-        parts := ARRAY['SELECT NULL::timestamptz AS t, NULL::text AS k1, NULL::text AS k2, NULL::text AS model, NULL::text AS error, NULL::ccproxy.measures AS m WHERE false'];
+    IF spans <> 'false' THEN
+        keys := format('SELECT k.id, %s, %s, k.model, %s FROM ccproxy.%I k WHERE %s',
+            plan.cube_keys[1], plan.cube_keys[2], CASE plan.cube WHEN 'user' THEN 'NULL::text' ELSE 'k.error_type' END,
+            plan.cube || '_key', coalesce(plan.cube_filter, 'true'));
+        buckets := format('SELECT %s, b.cells FROM ccproxy.%I b WHERE %s ORDER BY 1', format(period, 'b.bucket'), 'rollup_' || plan.cube, spans);
     END IF;
 
-    keys := CASE WHEN plan.step IS NULL THEN ARRAY['nullif(o.k1, '''')', 'nullif(o.k2, '''')']
-                 ELSE ARRAY(SELECT CASE x.n WHEN CASE WHEN plan.time_first THEN 1 ELSE 2 END
-                                        THEN format('to_char(o.t AT TIME ZONE %L, %L)', time_zone,
-                                                    CASE plan.step WHEN 'day' THEN 'YYYY-MM-DD' ELSE 'YYYY-MM-DD"T"HH24:MI' END)
-                                        ELSE 'nullif(o.k1, '''')' END FROM generate_series(1, 2) AS x(n)) END;
-
-    RETURN QUERY EXECUTE format($query$
-        WITH part AS MATERIALIZED (%1$s
-        ), overall AS (
-            SELECT %2$s, ccproxy.merge(p.m) AS m FROM part p %3$s
-        ), by_model AS (
-            SELECT x.t, x.k1, x.k2, jsonb_object_agg(x.name, e.requests) AS usage,
-                   jsonb_object_agg(x.name, e.total_cost) FILTER (WHERE e.priced > 0) AS costs
-              FROM (SELECT p.t, p.k1, p.k2, coalesce(nullif(p.model, ''), 'unknown') AS name, ccproxy.merge(p.m) AS m
-                      FROM part p GROUP BY 1, 2, 3, 4) AS x
-             CROSS JOIN LATERAL ccproxy.expand(x.m, false) AS e
-             GROUP BY 1, 2, 3
-        ), by_error AS (
-            SELECT x.t, x.k1, x.k2, jsonb_object_agg(x.error, x.n) AS errors
-              FROM (SELECT p.t, p.k1, p.k2, p.error, sum(e.requests)::bigint AS n
-                      FROM part p CROSS JOIN LATERAL ccproxy.expand(p.m, false) AS e WHERE p.error <> '' GROUP BY 1, 2, 3, 4) AS x
-             GROUP BY 1, 2, 3
-        )
-        SELECT %4$s, %5$s, %6$s,
+    RETURN QUERY
+        SELECT CASE WHEN by_time AND plan.time_first THEN to_char(g.t AT TIME ZONE time_zone, format_of_time) ELSE nullif(g.k1, '') END,
+               CASE WHEN by_time THEN greatest(g.t, plan.snapped_from) ELSE plan.snapped_from END,
+               -- a day ends where the next begins in that zone, however long it is
+               least(CASE plan.step WHEN 'day' THEN ((g.t AT TIME ZONE time_zone) + interval '1 day') AT TIME ZONE time_zone
+                                    WHEN 'hour' THEN g.t + interval '1 hour' END, plan.snapped_to),
                coalesce(e.requests, 0), coalesce(e.successful, 0), coalesce(e.failed, 0), coalesce(e.in_flight, 0),
                (e.sum_response_time_us / nullif(e.n_response_time, 0) / 1000)::double precision,
                ccproxy.quantile(e.response_time, 0.5), ccproxy.quantile(e.response_time, 0.95), ccproxy.quantile(e.response_time, 0.99),
                coalesce(e.input_tokens, 0), coalesce(e.cache_read_tokens, 0),
                coalesce(e.cache_write_tokens + e.cache_write_1h_tokens, 0), coalesce(e.output_tokens, 0),
                coalesce(e.input_tokens + e.cache_read_tokens + e.cache_write_tokens + e.cache_write_1h_tokens + e.output_tokens, 0),
-               coalesce(e.total_cost, 0), trim_scale(round(e.total_cost / nullif(e.priced, 0), 12)), coalesce(e.unpriced, 0),
-               coalesce(m.usage, '{}'), coalesce(m.costs, '{}'),
+               -- where nothing could be priced the cost is unknown, not 0
+               CASE WHEN e.priced = 0 AND e.unpriced > 0 THEN NULL ELSE coalesce(e.total_cost, 0) END,
+               trim_scale(round(e.total_cost / nullif(e.priced, 0), 12)), coalesce(e.unpriced, 0),
+               coalesce(g.model_usage, '{}'), coalesce(g.model_costs, '{}'),
                e.failed::double precision / nullif(e.successful + e.failed, 0),
-               %7$s, %8$s,
+               CASE WHEN plan.cube <> 'user' THEN coalesce(g.errors_by_type, '{}') END,
+               CASE WHEN NOT by_time THEN nullif(g.k2, '') WHEN plan.dims = '{}' THEN NULL
+                    WHEN plan.time_first THEN nullif(g.k1, '') ELSE to_char(g.t AT TIME ZONE time_zone, format_of_time) END,
                (e.sum_ttft_us / nullif(e.n_ttft, 0) / 1000)::double precision,
                ccproxy.quantile(e.ttft, 0.5), ccproxy.quantile(e.ttft, 0.95), ccproxy.quantile(e.ttft, 0.99)
-          FROM overall o
-          LEFT JOIN LATERAL ccproxy.expand(o.m) AS e ON true
-          LEFT JOIN by_model m ON (m.t, m.k1, m.k2) = (o.t, o.k1, o.k2)
-          LEFT JOIN by_error x ON (x.t, x.k1, x.k2) = (o.t, o.k1, o.k2)
-         ORDER BY %9$s
-        $query$,
-        array_to_string(parts, ' UNION ALL '),
-        CASE WHEN group_by IS NULL THEN '''-infinity''::timestamptz AS t, ''''::text AS k1, ''''::text AS k2' ELSE 'p.t, p.k1, p.k2' END,
-        CASE WHEN group_by IS NULL THEN '' ELSE 'GROUP BY 1, 2, 3' END,
-        keys[1],
-        CASE WHEN plan.step IS NULL THEN format('%L::timestamptz', plan.snapped_from)
-             ELSE format('greatest(o.t, %L::timestamptz)', plan.snapped_from) END,
-        -- a day ends where the next begins in that zone, however long it is
-        CASE plan.step
-             WHEN 'day' THEN format('least(((o.t AT TIME ZONE %1$L) + interval ''1 day'') AT TIME ZONE %1$L, %2$L::timestamptz)', time_zone, plan.snapped_to)
-             WHEN 'hour' THEN format('least(o.t + interval ''1 hour'', %L::timestamptz)', plan.snapped_to)
-             ELSE format('%L::timestamptz', plan.snapped_to) END,
-        CASE plan.cube WHEN 'user' THEN 'NULL::jsonb' ELSE 'coalesce(x.errors, ''{}'')' END,
-        CASE WHEN plan.step IS NOT NULL AND plan.dims = '{}' THEN 'NULL::text' ELSE keys[2] END,
-        CASE WHEN plan.step IS NULL THEN 'e.requests DESC, o.k1, o.k2' ELSE 'o.t, e.requests DESC, o.k1' END);
+               -- all requests together are one row, also when there are none
+          FROM (SELECT WHERE group_by IS NULL) AS o
+          FULL JOIN ccproxy._stats_groups(keys, buckets, raw, plan.cube <> 'user') AS g ON true
+          LEFT JOIN LATERAL ccproxy.expand(g.m) AS e ON true
+         ORDER BY CASE WHEN by_time THEN g.t END, e.requests DESC, g.k1, g.k2;
 END
 $$;
 COMMENT ON FUNCTION ccproxy.stats(timestamptz, timestamptz, text, jsonb, text) IS
-'Statistics of the requests with from_ts <= ts < to_ts, from the rollups where they are clean and from raw rows elsewhere, in one snapshot. group_by: NULL (always one row), or one or two (comma) of hour, day (in time_zone), model, endpoint, method, status, error_type, user, team, api_key, session, provider, service_tier. filters: object of the same and state, each a value, null or an array, and metadata (an object that the row''s contains). period_start and period_end are the effective range: past the raw retention it snaps outward to whole buckets. Times in milliseconds over the requests that have one, percentiles within 0.55 % (ccproxy.sketch); costs in USD over priced requests (unpriced_requests counts those with tokens but no known price; see set_cost_source()); error_rate = failed / (successful + failed). cache_write_tokens counts 5-minute and 1-hour writes. errors_by_type and ttft percentiles are NULL where the user cube answers, which does not carry them. Errors: 22023 naming the argument.';
+'Statistics of the requests with from_ts <= ts < to_ts, from the rollups where they are clean and from raw rows elsewhere, in one snapshot. group_by: NULL (always one row), or one or two (comma) of hour, day (in time_zone), model, endpoint, method, status, error_type, user, team, api_key, session, provider, service_tier. filters: object of the same and state, each a value, null or an array, and metadata (an object that the row''s contains). period_start and period_end are the effective range: past the raw retention it snaps outward to whole buckets. Times in milliseconds over the requests that have one, percentiles within 0.55 % (ccproxy.sketch); costs in USD over priced requests (unpriced_requests counts those with tokens but no known price, see set_cost_source(); where none of a group''s could be priced total_cost is NULL); error_rate = failed / (successful + failed). cache_write_tokens counts 5-minute and 1-hour writes. errors_by_type and ttft percentiles are NULL where the user cube answers, which does not carry them. Errors: 22023 naming the argument.';
 
 CREATE FUNCTION ccproxy.stats(
     period interval, group_by text DEFAULT NULL, filters jsonb DEFAULT NULL, time_zone text DEFAULT 'UTC')
-RETURNS TABLE (
-    group_key             text,
-    period_start          timestamptz,
-    period_end            timestamptz,
-    total_requests        bigint,
-    successful_requests   bigint,
-    failed_requests       bigint,
-    in_flight_requests    bigint,
-    avg_response_time_ms  double precision,
-    p50_response_time_ms  double precision,
-    p95_response_time_ms  double precision,
-    p99_response_time_ms  double precision,
-    input_tokens          numeric,
-    cache_read_tokens     numeric,
-    cache_write_tokens    numeric,
-    output_tokens         numeric,
-    total_tokens          numeric,
-    total_cost            numeric,
-    avg_cost_per_request  numeric,
-    unpriced_requests     bigint,
-    model_usage           jsonb,
-    model_costs           jsonb,
-    error_rate            double precision,
-    errors_by_type        jsonb,
-    group_key2            text,
-    avg_ttft_ms           double precision,
-    p50_ttft_ms           double precision,
-    p95_ttft_ms           double precision,
-    p99_ttft_ms           double precision)
-LANGUAGE sql STABLE
+RETURNS SETOF ccproxy.stats_record
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT * FROM ccproxy.stats(now() - period, now(), group_by, filters, time_zone)
+BEGIN
+    IF period IS NULL OR period < interval '0' THEN
+        RAISE EXCEPTION 'period must not be negative, got %', coalesce('"' || period::text || '"', 'NULL') USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    RETURN QUERY SELECT * FROM ccproxy.stats(now() - period, now(), group_by, filters, time_zone);
+END
 $$;
 COMMENT ON FUNCTION ccproxy.stats(interval, text, jsonb, text) IS
-'stats() of the time from now() - period until now(); see stats(from_ts, to_ts, ...).';
+'stats() of the time from now() - period until now(); see stats(from_ts, to_ts, ...). Errors: 22023 naming the argument.';
 
 CREATE FUNCTION ccproxy.explain_stats(
     from_ts timestamptz, to_ts timestamptz, group_by text DEFAULT NULL, filters jsonb DEFAULT NULL,

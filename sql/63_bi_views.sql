@@ -17,7 +17,7 @@ DECLARE
         ccproxy.quantile(e.response_time, 0.99) AS p99_response_time_ms,
         e.input_tokens, e.cache_read_tokens, e.cache_write_tokens, e.cache_write_1h_tokens, e.output_tokens, e.reasoning_tokens,
         e.input_tokens + e.cache_read_tokens + e.cache_write_tokens + e.cache_write_1h_tokens + e.output_tokens AS total_tokens,
-        CASE WHEN e.priced > 0 THEN e.total_cost END AS total_cost, e.unpriced AS unpriced_requests,
+        CASE WHEN e.priced > 0 OR e.unpriced = 0 THEN e.total_cost END AS total_cost, e.unpriced AS unpriced_requests,
         e.response_time AS response_time_sketch$columns$;
     reported CONSTANT text := '(SELECT c.cost_source = ''reported_if_unpriced'' FROM ccproxy.configuration c)';
     service_keys text;
@@ -135,7 +135,7 @@ BEGIN
             CASE v.name WHEN 'errors_by_type' THEN 'WHERE c.error_type <> ''''' ELSE '' END,
             'c.' || replace(v.labels, ', ', ', c.'));
         EXECUTE format('COMMENT ON VIEW ccproxy.%I IS %L', v.name, v.comment
-            || '. Fresh to the last commit; ts is the beginning of the bucket; milliseconds, tokens, USD; total_cost is NULL where nothing could be priced; response_time_sketch merges (ccproxy.merge) and answers any quantile.');
+            || '. Fresh to the last commit; ts is the beginning of the bucket; milliseconds, tokens, USD; total_cost is NULL where requests had tokens and none could be priced; response_time_sketch merges (ccproxy.merge) and answers any quantile.');
     END LOOP;
 
     CREATE OR REPLACE VIEW ccproxy.prometheus AS SELECT * FROM ccproxy.prometheus_samples();

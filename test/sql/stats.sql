@@ -32,6 +32,11 @@ SELECT s.total_cost = r.cost AS total, s.avg_cost_per_request = trim_scale(round
           FROM ccproxy.requests WHERE ts >= :'d0' AND ts < :'d1') r;
 -- groups
 SELECT group_key, total_requests, failed_requests, input_tokens, unpriced_requests, error_rate FROM ccproxy.stats(timestamptz :'d0', :'d1', 'model') ORDER BY 1;
+-- a cost of which nothing is known is not 0, here and in the views
+SELECT s.group_key, s.total_cost IS NULL AS unknown, s.total_cost = 0 AS nothing, s.avg_cost_per_request IS NULL AS no_average,
+       u.total_cost IS NOT DISTINCT FROM s.total_cost AND u.unpriced_requests = s.unpriced_requests AS as_the_view
+  FROM ccproxy.stats(timestamptz :'d0', :'d1', 'model') s
+  JOIN ccproxy.usage_by_model u ON u.ts = :'d0' AND u.model IS NOT DISTINCT FROM s.group_key ORDER BY 1;
 SELECT group_key, total_requests, model_usage FROM ccproxy.stats(timestamptz :'d0', :'d1', 'user') ORDER BY 1;
 SELECT group_key, total_requests, errors_by_type FROM ccproxy.stats(timestamptz :'d0', :'d1', 'endpoint') ORDER BY 1;
 SELECT substr(group_key, 12) AS hour, period_start - :'d0'::timestamptz AS from, period_end - :'d0'::timestamptz AS to, total_requests
@@ -52,6 +57,9 @@ SELECT f, (SELECT total_requests FROM ccproxy.stats(timestamptz :'d0', :'d1', NU
        '{"endpoint": "openai", "status": 200}', '{"status": [500, 429]}', '{"error_type": "api_error"}', '{"team": "red"}', '{"state": "in_flight"}',
        '{"model": []}', '{"user": "x'' OR true --"}', '{"session": "s", "api_key": "k", "provider": "p", "method": "m", "service_tier": "t"}']) AS f;
 -- the caller's mistakes
+SELECT 1 FROM ccproxy.stats(interval '-1 hour');
+SELECT 1 FROM ccproxy.stats(timestamptz '2025-01-02 00:00Z', NULL);
+SELECT 1 FROM ccproxy.stats(timestamptz '2025-01-02 00:00Z', '2025-01-01 00:00Z');
 SELECT 1 FROM ccproxy.stats(now(), now(), NULL, '{"colour": "red"}');
 SELECT 1 FROM ccproxy.stats(now(), now(), NULL, '{"status": "ok"}');
 SELECT 1 FROM ccproxy.stats(now(), now(), NULL, '{"model": {"a": 1}}');

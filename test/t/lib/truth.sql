@@ -9,7 +9,7 @@ CREATE VIEW truth.rows AS
 SELECT l.*,
        CASE WHEN error_type IS NOT NULL THEN error_type WHEN status_code >= 400 THEN 'http_' || status_code
             WHEN error_message IS NOT NULL THEN 'unknown' ELSE '' END AS error,
-       ltrim(api_key_hash::text, '\x') AS api_key, -- text or bytea
+       encode(api_key_hash, 'hex') AS api_key,
        coalesce(input_tokens, 0)::numeric + coalesce(cache_read_tokens, 0) + coalesce(cache_write_tokens, 0) + coalesce(cache_write_1h_tokens, 0)
            + coalesce(output_tokens, 0) AS tokens,
        CASE WHEN price_id IS NOT NULL THEN coalesce(input_cost, 0)::numeric + coalesce(cache_read_cost, 0) + coalesce(cache_write_cost, 0)
@@ -24,6 +24,11 @@ CREATE FUNCTION truth.expr(name text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
     SELECT '{"model": "model", "endpoint": "endpoint_type", "method": "method", "status": "status_code::text", "error_type": "nullif(error, '''')",
         "user": "user_id", "team": "team_id", "api_key": "api_key", "session": "session_id", "provider": "provider", "service_tier": "service_tier",
         "state": "CASE WHEN error <> '''' THEN ''failed'' WHEN status_code IS NULL THEN ''in_flight'' ELSE ''successful'' END"}'::jsonb ->> name $$;
+
+-- A cost is unknown, not 0, where there was something to price and nothing was priced.
+CREATE FUNCTION truth.known_cost(cost numeric, unpriced bigint) RETURNS numeric LANGUAGE sql IMMUTABLE AS $$
+    SELECT coalesce(cost, CASE WHEN unpriced = 0 THEN 0 END)
+$$;
 
 CREATE FUNCTION truth.stats(from_ts timestamptz, to_ts timestamptz, group_by text, filters jsonb, time_zone text)
 RETURNS TABLE (t timestamptz, group_key text, group_key2 text, total bigint, successful bigint, failed bigint, in_flight bigint, avg_ms float8, latencies float8[],
@@ -57,7 +62,7 @@ BEGIN
                        array_agg(response_time_us / 1000.0::float8 ORDER BY response_time_us) FILTER (WHERE response_time_us IS NOT NULL),
                        avg(ttft_us / 1000.0)::float8, array_agg(ttft_us / 1000.0::float8 ORDER BY ttft_us) FILTER (WHERE ttft_us IS NOT NULL),
                        coalesce(sum(input_tokens), 0), coalesce(sum(cache_read_tokens), 0), coalesce(sum(coalesce(cache_write_tokens, 0) + coalesce(cache_write_1h_tokens, 0)), 0),
-                       coalesce(sum(output_tokens), 0), coalesce(sum(tokens), 0), coalesce(sum(r.cost), 0), count(r.cost),
+                       coalesce(sum(output_tokens), 0), coalesce(sum(tokens), 0), truth.known_cost(sum(r.cost), count(*) FILTER (WHERE r.cost IS NULL AND coalesce(input_tokens, cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, output_tokens) IS NOT NULL)), count(r.cost),
                        count(*) FILTER (WHERE r.cost IS NULL AND coalesce(input_tokens, cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, output_tokens) IS NOT NULL)
                   FROM r GROUP BY t, k1, k2) AS a
           JOIN (SELECT t, k1, k2, jsonb_object_agg(m, n) AS usage, coalesce(jsonb_object_agg(m, c) FILTER (WHERE c IS NOT NULL), '{}') AS costs
@@ -101,7 +106,7 @@ BEGIN
      WHERE NOT coalesce(
            s.total_requests = x.total AND s.successful_requests = x.successful AND s.failed_requests = x.failed AND s.in_flight_requests = x.in_flight
            AND s.input_tokens = x.input AND s.cache_read_tokens = x.cache_read AND s.cache_write_tokens = x.cache_write AND s.output_tokens = x.output AND s.total_tokens = x.total_tokens
-           AND s.total_cost = x.cost AND s.unpriced_requests = x.unpriced AND s.model_usage = x.usage AND s.model_costs = x.costs
+           AND s.total_cost IS NOT DISTINCT FROM x.cost AND s.unpriced_requests = x.unpriced AND s.model_usage = x.usage AND s.model_costs = x.costs
            AND s.avg_cost_per_request IS NOT DISTINCT FROM trim_scale(round(x.cost / nullif(x.priced, 0), 12))
            AND s.error_rate IS NOT DISTINCT FROM x.failed::float8 / nullif(x.successful + x.failed, 0)
            AND (s.errors_by_type = x.errors OR s.errors_by_type IS NULL AND plan.cube = 'user')
@@ -139,7 +144,8 @@ BEGIN
         labels := replace(replace(replace(v.labels, '::integer', ''), 'error', 'error_type'), 'api_key', 'api_key_hash');
         wanted := format($q$
             SELECT date_bin(%L, ts, timestamptz '2000-01-01 00:00:00+00') AS ts, %s, count(*)::numeric AS requests, count(*) FILTER (WHERE error <> '')::numeric AS failed,
-                   coalesce(sum(tokens), 0) AS tokens, sum(cost) AS cost,
+                   coalesce(sum(tokens), 0) AS tokens,
+                   truth.known_cost(sum(cost), count(*) FILTER (WHERE cost IS NULL AND coalesce(input_tokens, cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, output_tokens) IS NOT NULL)) AS cost,
                    count(*) FILTER (WHERE cost IS NULL AND coalesce(input_tokens, cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, output_tokens) IS NOT NULL)::numeric AS unpriced,
                    count(response_time_us)::numeric AS timed
               FROM truth.rows WHERE ts >= %L AND %s GROUP BY 1, %s$q$,
@@ -159,7 +165,7 @@ BEGIN
     SELECT s.total_requests, s.total_cost, w.requests, w.cost INTO bad
       FROM ccproxy.stats(greatest(state.quarters_from, timestamptz '2000-01-01 00:00:00+00'), now() + interval '1 day') AS s,
            (SELECT coalesce(sum(requests), 0) AS requests, coalesce(sum(total_cost), 0) AS cost FROM ccproxy.usage_by_model WHERE ts >= state.quarters_from) AS w
-     WHERE (s.total_requests, s.total_cost) <> (w.requests, w.cost);
+     WHERE (s.total_requests, coalesce(s.total_cost, 0)) <> (w.requests, w.cost);
     IF FOUND THEN -- not "bad IS NOT NULL": that is, all of it
         RETURN 'MISMATCH usage_by_model and stats(): ' || to_jsonb(bad)::text;
     END IF;

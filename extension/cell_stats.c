@@ -1,0 +1,557 @@
+/*
+ * ccproxy._stats_groups(): the groups of stats(), from buckets of cells and from raw rows
+ * (cell_rows.c), in one pass. Each cell is decoded once, into the total of its
+ * group; what a model or an error contributes is the difference it makes there.
+ *
+ * Entered by backends. The queries run through SPI, read only, in the snapshot and with
+ * the rights of the caller.
+ *
+ * Groups go by time: the buckets come ordered by it, and the cells of one time are let go
+ * before the next. When those of one time are many they are merged on the way, key
+ * by key, which bounds the memory.
+ */
+#include "extension/cell.h"
+
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#include "extension/cell_counts.h"
+#include "extension/cell_rows.h"
+#include "extension/pricing.h"
+
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+PG_FUNCTION_INFO_V1(ccproxy_stats_groups);
+
+/* How much of one time is gathered before it is merged, unless what is merged is more. */
+#define GATHERED_MAX_BYTES	(64 * 1024 * 1024)
+
+#define NONE	(-1)
+
+/* ---- what is gathered ---- */
+
+/* A group of all times, and what the time at hand has of it. */
+typedef struct StatsGroup
+{
+	uint64		key;			/* labels k1 and k2 */
+	uint32		hash;
+	char		status;
+	int32		cells;			/* the first Cell, or NONE */
+} StatsGroup;
+
+#define SH_PREFIX groups
+#define SH_ELEMENT_TYPE StatsGroup
+#define SH_KEY_TYPE uint64
+#define SH_KEY key
+#define SH_HASH_KEY(tb, key) hash_bytes((const unsigned char *) &(key), sizeof(uint64))
+#define SH_EQUAL(tb, a, b) ((a) == (b))
+#define SH_STORE_HASH
+#define SH_GET_HASH(tb, group) (group)->hash
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+/* What a key of the cube stands for. */
+typedef struct Key
+{
+	uint64		group;
+	int32		model;			/* NONE: the key is left out */
+	int32		error;			/* NONE: errors are not told */
+	int32		cell;			/* of the time at hand, when that is of this generation */
+	uint32		generation;
+} Key;
+
+/* One key, or one row of measures: so many entries. */
+typedef struct Cell
+{
+	int32		next;			/* of the group */
+	int32		model;
+	int32		error;
+	int32		length;
+	int32		end;			/* of its entries, once they are in order */
+} Cell;
+
+/* Packed measures, borrowed. */
+typedef struct Entry
+{
+	const uint8_t *bytes;
+	uint32		length:31;
+	uint32		tight:1;		/* the eight bytes that follow must not be read */
+	int32		cell;
+} Entry;
+
+typedef struct Stats
+{
+	struct pricing_result result;
+	Labels		k1;
+	Labels		k2;
+	Counts		models;
+	Counts		errors;
+	groups_hash *groups;
+	Key		   *keys;
+	int64		n_keys;
+
+	/* the time at hand */
+	uint32		generation;
+	TimestampTz time;
+	MemoryContext blocks;		/* where its cells are */
+	size_t		bytes;			/* in blocks */
+	size_t		max_bytes;
+	uint64	   *seen;			/* groups it has */
+	int32		n_seen;
+	int32		max_seen;
+	Cell	   *cells;
+	int32		n_cells;
+	int32		max_cells;
+	Entry	   *entries;
+	int32		n_entries;
+	int32		max_entries;
+} Stats;
+
+/* Room for one more in a growing array of the function's memory context. */
+#define RESERVE(array, length, capacity) \
+	do { \
+		if ((length) == (capacity)) \
+		{ \
+			(capacity) = Max(1024, (capacity) * 2); \
+			(array) = (array) ? repalloc_huge((array), (size_t) (capacity) * sizeof(*(array))) : \
+				palloc((size_t) (capacity) * sizeof(*(array))); \
+		} \
+	} while (0)
+
+/* A new cell of a group, without entries. */
+static int32
+cell_add(Stats *stats, uint64 group_key, int32 model, int32 error)
+{
+	bool		found;
+	StatsGroup	   *group = groups_insert(stats->groups, group_key, &found);
+
+	if (!found || group->cells == NONE)
+	{
+		RESERVE(stats->seen, stats->n_seen, stats->max_seen);
+		stats->seen[stats->n_seen++] = group_key;
+		group->cells = NONE;
+	}
+	RESERVE(stats->cells, stats->n_cells, stats->max_cells);
+	stats->cells[stats->n_cells] = (Cell) {.next = group->cells, .model = model, .error = error};
+	group->cells = stats->n_cells;
+	return stats->n_cells++;
+}
+
+static void
+entry_add(Stats *stats, int32 cell, const uint8_t *bytes, size_t length, bool tight)
+{
+	RESERVE(stats->entries, stats->n_entries, stats->max_entries);
+	stats->entries[stats->n_entries++] = (Entry) {.bytes = bytes, .length = (uint32) length, .tight = tight, .cell = cell};
+	stats->cells[cell].length++;
+}
+
+/*
+ * The entries in the order in which they are added up, group by group, cell by cell, so
+ * that those to come can be fetched ahead: they come from as many places in memory.
+ */
+static Entry *
+order_entries(Stats *stats)
+{
+	Entry	   *ordered = MemoryContextAllocHuge(CurrentMemoryContext, Max(stats->n_entries, 1) * sizeof(Entry));
+	int32		end = 0;
+
+	for (int32 i = 0; i < stats->n_seen; i++)
+		for (int32 j = groups_lookup(stats->groups, stats->seen[i])->cells; j != NONE; j = stats->cells[j].next)
+		{
+			stats->cells[j].end = end;
+			end += stats->cells[j].length;
+		}
+	for (int32 i = 0; i < stats->n_entries; i++)
+		ordered[stats->cells[stats->entries[i].cell].end++] = stats->entries[i];
+	return ordered;
+}
+
+/* Adds what one cell has to the total. */
+static void
+total_add_cell(CellTotal *total, const Stats *stats, const Cell *cell, const Entry *ordered)
+{
+	for (int32 i = cell->end - cell->length; i < cell->end; i++)
+	{
+		const Entry *entry = &ordered[i];
+		CellStatus	status;
+
+		if (i + 8 < stats->n_entries)
+		{
+			__builtin_prefetch(ordered[i + 8].bytes);
+			__builtin_prefetch(ordered[i + 8].bytes + 64);
+		}
+		status = cell_total_add_packed(total, entry->bytes, entry->length,
+									   entry->length + (entry->tight ? 0 : sizeof(uint64_t)));
+		if (status != CELL_OK)
+			cell_report(status);
+	}
+}
+
+/* Each cell's entries become one, in memory of their own, when they are much. */
+static void
+bound_memory(Stats *stats)
+{
+	MemoryContext blocks;
+	MemoryContext old;
+	CellTotal  *total;
+	Entry	   *ordered;
+
+	if (stats->bytes < stats->max_bytes)
+		return;
+	ordered = order_entries(stats);
+	blocks = AllocSetContextCreate(CurrentMemoryContext, "ccproxy.stats", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(blocks);
+	total = cell_total_take();
+	stats->bytes = 0;
+	for (int32 i = 0; i < stats->n_cells; i++)
+	{
+		struct varlena *packed;
+		struct varlena *merged;
+
+		total_add_cell(total, stats, &stats->cells[i], ordered);
+		packed = cell_total_pack(total);
+		cell_total_reset(total);
+		/* in a block of just its size */
+		merged = memcpy(palloc(VARSIZE(packed)), packed, VARSIZE(packed));
+		pfree(packed);
+		/* every cell has an entry, so there is room */
+		stats->entries[i] = (Entry) {.bytes = (const uint8_t *) VARDATA(merged), .length = VARSIZE(merged) - VARHDRSZ, .tight = 1, .cell = i};
+		stats->bytes += VARSIZE(merged);
+	}
+	cell_total_give(total);
+	MemoryContextSwitchTo(old);
+	pfree(ordered);
+	stats->n_entries = stats->n_cells;
+	for (int32 i = 0; i < stats->n_cells; i++)
+		stats->cells[i].length = 1;
+	MemoryContextDelete(stats->blocks);
+	stats->blocks = blocks;
+	stats->max_bytes = Max(GATHERED_MAX_BYTES, 2 * stats->bytes);
+}
+
+/* ---- reading ---- */
+
+/* Runs a query whose columns have these types; none when it is NULL. */
+static SPITupleTable *
+run(const char *sql, int columns, const Oid *types, uint64 *n)
+{
+	TupleDesc	desc;
+
+	*n = 0;
+	if (sql == NULL)
+		return NULL;
+	if (SPI_execute(sql, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "not a query: %s", sql);
+	desc = SPI_tuptable->tupdesc;
+	if (desc->natts != columns)
+		elog(ERROR, "a query of %d columns instead of %d", desc->natts, columns);
+	for (int i = 0; i < columns; i++)
+		if (TupleDescAttr(desc, i)->atttypid != types[i])
+			elog(ERROR, "column %d of the query has the wrong type", i + 1);
+	*n = SPI_processed;
+	return SPI_tuptable;
+}
+
+/* The text of a column, bytes NULL for NULL; it stays where it is. */
+static LabelText
+text_of(Datum value, bool is_null)
+{
+	struct varlena *text;
+
+	if (is_null)
+		return (LabelText) {NULL, 0};
+	text = PG_DETOAST_DATUM_PACKED(value);
+	return (LabelText) {VARDATA_ANY(text), VARSIZE_ANY_EXHDR(text)};
+}
+
+/* Labels of a group and of what is told within it: k1, k2, model, error. */
+static void
+read_labels(Stats *stats, const LabelText texts[4], Key *key)
+{
+	LabelText	model = texts[2];
+
+	key->group = (uint64) label_index(&stats->k1, texts[0]) << 32 | (uint32) label_index(&stats->k2, texts[1]);
+	if (model.length == 0)
+		model = (LabelText) {"unknown", strlen("unknown")};
+	key->model = label_index(&stats->models.labels, model);
+	key->error = texts[3].bytes == NULL ? NONE : label_index(&stats->errors.labels, texts[3]);
+}
+
+/* What the keys of the cube stand for: rows of id, k1, k2, model, error. */
+static void
+read_keys(Stats *stats, const char *sql)
+{
+	const Oid	types[] = {INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+	Datum		values[lengthof(types)];
+	bool		nulls[lengthof(types)];
+	uint64		n;
+	SPITupleTable *table = run(sql, lengthof(types), types, &n);
+
+	for (uint64 i = 0; i < n; i++)
+	{
+		LabelText	texts[4];
+		int64		id;
+
+		heap_deform_tuple(table->vals[i], table->tupdesc, values, nulls);
+		id = nulls[0] ? NONE : DatumGetInt32(values[0]);
+		if (id < 0)
+			continue;
+		if (id >= stats->n_keys)
+		{
+			int64		length = Max(id + 1, Max(1024, stats->n_keys * 2));
+
+			stats->keys = stats->keys ? repalloc_huge(stats->keys, length * sizeof(Key)) :
+				MemoryContextAllocHuge(CurrentMemoryContext, length * sizeof(Key));
+			for (int64 j = stats->n_keys; j < length; j++)
+				stats->keys[j] = (Key) {.model = NONE};
+			stats->n_keys = length;
+		}
+		for (int j = 0; j < 4; j++)
+			texts[j] = text_of(values[j + 1], nulls[j + 1]);
+		read_labels(stats, texts, &stats->keys[id]);
+	}
+}
+
+/* Gathers the cells of a bucket whose keys are known. */
+static void
+gather_bucket(Stats *stats, Datum datum)
+{
+	MemoryContext old = MemoryContextSwitchTo(stats->blocks);
+	struct varlena *value = PG_DETOAST_DATUM_PACKED(datum);
+	CellsReader reader;
+
+	MemoryContextSwitchTo(old);
+	if (!cells_reader_start(&reader, (const uint8_t *) VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value)))
+		cell_report(CELL_INVALID);
+	while (cells_reader_next(&reader))
+	{
+		Key		   *key;
+
+		if (reader.key >= stats->n_keys)
+			break;
+		key = &stats->keys[reader.key];
+		if (key->model == NONE)
+			continue;
+		if (key->generation != stats->generation)
+		{
+			key->generation = stats->generation;
+			key->cell = cell_add(stats, key->group, key->model, key->error);
+		}
+		entry_add(stats, key->cell, reader.bytes, reader.length, (size_t) (reader.end - reader.at) < sizeof(uint64_t));
+	}
+	if (reader.corrupt)
+		cell_report(CELL_INVALID);
+	stats->bytes += VARSIZE_ANY(value);
+	bound_memory(stats);
+	CHECK_FOR_INTERRUPTS();
+}
+
+/* ---- writing ---- */
+
+enum
+{
+	COL_TIME, COL_K1, COL_K2, COL_MEASURES, COL_USAGE, COL_COSTS, COL_ERRORS, COLUMNS
+};
+
+static Datum
+label_datum(const Labels *labels, int32 index)
+{
+	return PointerGetDatum(cstring_to_text_with_len(labels->texts[index].bytes, (int) labels->texts[index].length));
+}
+
+/* Adds a group's cells up, in memory that is let go afterwards. */
+static void
+put_group(Stats *stats, uint64 group_key, const Entry *ordered)
+{
+	StatsGroup	   *group = groups_lookup(stats->groups, group_key);
+	CellTotal  *total = cell_total_take();
+	const CellNumbers *numbers = &total->numbers;
+	bool		with_errors = true;
+	Datum		values[COLUMNS] = {0};
+	bool		nulls[COLUMNS] = {false};
+
+	for (int32 i = group->cells; i != NONE; i = stats->cells[i].next)
+	{
+		const Cell *cell = &stats->cells[i];
+		LabelCount *count = label_count(&stats->models, cell->model);
+		uint64		requests = numbers->requests;
+
+		count->priced -= numbers->priced;
+		count->cost -= cell_cost(numbers);
+		total_add_cell(total, stats, cell, ordered);
+		count->requests += numbers->requests - requests;
+		count->priced += numbers->priced;
+		count->cost += cell_cost(numbers);
+		if (cell->error == NONE)
+			with_errors = false;
+		else if (stats->errors.labels.texts[cell->error].length > 0)
+			label_count(&stats->errors, cell->error)->requests += numbers->requests - requests;
+	}
+	group->cells = NONE;
+
+	values[COL_TIME] = TimestampTzGetDatum(stats->time);
+	values[COL_K1] = label_datum(&stats->k1, (int32) (group_key >> 32));
+	values[COL_K2] = label_datum(&stats->k2, (int32) (uint32) group_key);
+	values[COL_MEASURES] = PointerGetDatum(cell_total_pack(total));
+	cell_total_give(total);
+	values[COL_USAGE] = counts_object(&stats->models, false);
+	values[COL_COSTS] = counts_object(&stats->models, true);
+	nulls[COL_ERRORS] = !with_errors;
+	if (with_errors)
+		values[COL_ERRORS] = counts_object(&stats->errors, false);
+	counts_forget(&stats->models);
+	counts_forget(&stats->errors);
+	pricing_add_result(&stats->result, values, nulls);
+}
+
+/* The groups of the time at hand; then there is none. */
+static void
+put_time(Stats *stats)
+{
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "ccproxy.stats group", ALLOCSET_DEFAULT_SIZES);
+	Entry	   *ordered = order_entries(stats);
+	MemoryContext old = MemoryContextSwitchTo(scratch);
+
+	for (int32 i = 0; i < stats->n_seen; i++)
+	{
+		put_group(stats, stats->seen[i], ordered);
+		MemoryContextReset(scratch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(scratch);
+	pfree(ordered);
+	MemoryContextReset(stats->blocks);
+	stats->n_seen = stats->n_cells = stats->n_entries = 0;
+	stats->bytes = 0;
+	stats->max_bytes = GATHERED_MAX_BYTES;
+	stats->generation++;
+}
+
+static char *
+text_arg(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
+}
+
+static TimestampTz
+time_of(const SPITupleTable *table, uint64 row)
+{
+	bool		is_null;
+	Datum		time = SPI_getbinval(table->vals[row], table->tupdesc, 1, &is_null);
+
+	if (is_null)
+		elog(ERROR, "a group's time must not be null");
+	return DatumGetTimestampTz(time);
+}
+
+/* Raw rows as cells, in order of time. */
+typedef struct RawCell
+{
+	TimestampTz time;
+	int32		label;
+	const struct varlena *measures;
+} RawCell;
+
+static int
+compare_times(const void *a, const void *b)
+{
+	TimestampTz x = ((const RawCell *) a)->time;
+	TimestampTz y = ((const RawCell *) b)->time;
+
+	return x < y ? -1 : x > y;
+}
+
+static RawCell *
+raw_cells(const Folded *folded)
+{
+	RawCell    *cells = MemoryContextAllocHuge(CurrentMemoryContext, Max(folded->length, 1) * sizeof(RawCell));
+
+	for (size_t i = 0; i < folded->length; i++)
+		cells[i] = (RawCell) {folded_time(folded, folded->cells[i].bucket), folded->cells[i].label, folded->cells[i].measures};
+	qsort(cells, folded->length, sizeof(RawCell), compare_times);
+	return cells;
+}
+
+static void
+gather_raw(Stats *stats, const Folded *folded, const RawCell *cell)
+{
+	LabelText	texts[FOLD_MAX_LABELS];
+	Key			key;
+
+	folded_texts(folded, cell->label, texts);
+	read_labels(stats, texts, &key);
+	entry_add(stats, cell_add(stats, key.group, key.model, key.error),
+			  (const uint8_t *) VARDATA(cell->measures), VARSIZE(cell->measures) - VARHDRSZ, true);
+}
+
+/*
+ * ccproxy._stats_groups(keys, buckets, raw, detail): three queries, NULL for nothing:
+ *	keys	id, k1, k2, model, error of the cells that are wanted
+ *	buckets	time, cells, in order of time
+ *	raw		time, k1, k2, model, error of rows, what is measured of them, with detail or not
+ * error is '' for none, NULL where errors are not to be told.
+ */
+Datum
+ccproxy_stats_groups(PG_FUNCTION_ARGS)
+{
+	Stats		stats = {.result = pricing_begin_result(fcinfo), .generation = 1, .max_bytes = GATHERED_MAX_BYTES};
+	char	   *keys = text_arg(fcinfo, 0);
+	char	   *buckets = text_arg(fcinfo, 1);
+	char	   *raw = text_arg(fcinfo, 2);
+	const Oid	bucket_types[] = {TIMESTAMPTZOID, GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("cells"),
+																  ObjectIdGetDatum(get_func_namespace(fcinfo->flinfo->fn_oid)))};
+	const Folded nothing = {0};
+	const Folded *folded = &nothing;
+	RawCell    *raws;
+	SPITupleTable *rows;
+	uint64		n;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	labels_init(&stats.k1);
+	labels_init(&stats.k2);
+	counts_init(&stats.models);
+	counts_init(&stats.errors);
+	stats.groups = groups_create(CurrentMemoryContext, 64, NULL);
+	stats.blocks = AllocSetContextCreate(CurrentMemoryContext, "ccproxy.stats", ALLOCSET_DEFAULT_SIZES);
+
+	read_keys(&stats, keys);
+	if (raw != NULL)
+		folded = fold_rows(raw, PG_ARGISNULL(3) || PG_GETARG_BOOL(3), true);
+	if (folded->length > 0 && folded->n_texts != 4)
+		elog(ERROR, "wrong number of columns of raw rows");
+	raws = raw_cells(folded);
+	rows = run(buckets, lengthof(bucket_types), bucket_types, &n);
+	for (uint64 b = 0, r = 0; b < n || r < folded->length;)
+	{
+		stats.time = b < n ? time_of(rows, b) : raws[r].time;
+		if (r < folded->length)
+			stats.time = Min(stats.time, raws[r].time);
+		for (; b < n && time_of(rows, b) == stats.time; b++)
+		{
+			bool		is_null;
+			Datum		cells = SPI_getbinval(rows->vals[b], rows->tupdesc, 2, &is_null);
+
+			if (!is_null)
+				gather_bucket(&stats, cells);
+		}
+		for (; r < folded->length && raws[r].time == stats.time; r++)
+			gather_raw(&stats, folded, &raws[r]);
+		put_time(&stats);
+	}
+	SPI_finish();
+	PG_RETURN_NULL();
+}
