@@ -203,6 +203,7 @@ main(int argc, char **argv)
 			(void) log_level_parse(settings.log_level, &level);
 			log_set_level(level);
 			signal(SIGPIPE, SIG_IGN);
+			signal(SIGXFSZ, SIG_IGN);	/* the spool is told: too large */
 			sigemptyset(&signals);
 			sigaddset(&signals, SIGTERM);
 			sigaddset(&signals, SIGINT);

@@ -77,6 +77,7 @@ struct spool
 	int64_t		in_use_since_us;	/* monotonic; 0: empty */
 	int64_t		gauges_us;
 	bool		full;
+	bool		full_logged;
 	bool		open_failure_logged;
 };
 
@@ -95,10 +96,7 @@ update_spoolable(struct spool *sp)
 	int64_t		free_bytes = sp->file.max_bytes - sp->file.bytes;
 
 	if (sp->full && monotonic_us() >= sp->full_until_us && free_bytes >= sp->file.max_bytes / FULL_HYSTERESIS)
-	{
-		sp->full = false;
-		log_event(LOG_LEVEL_INFO, "spool_has_room", LOG_I64("bytes", sp->file.bytes));
-	}
+		sp->full = false;		/* it is tried again */
 	queue_set_spoolable(sp->host->queue, is_open(sp) && !sp->full);
 	metric_set(METRIC_SPOOL_USABLE, is_open(sp) && !sp->full);
 }
@@ -227,11 +225,14 @@ file_failed(struct spool *sp, enum spool_status status)
 	int64_t		now_us = monotonic_us();
 
 	metric_add(METRIC_SPOOL_FAILURES, 1);
-	log_limited(&limit, status == SPOOL_FULL ? LOG_LEVEL_WARNING : LOG_LEVEL_ERROR,
-				status == SPOOL_FULL ? "spool_full" : "spool_failed",
-				LOG_STR("file", sp->file.path), LOG_STR("reason", sp->file.error));
 	if (status == SPOOL_FULL)
+	{
+		if (!sp->full_logged)
+			log_event(LOG_LEVEL_WARNING, "spool_full", LOG_STR("file", sp->file.path), LOG_STR("reason", sp->file.error));
+		sp->full_logged = true;
 		return;
+	}
+	log_limited(&limit, LOG_LEVEL_ERROR, "spool_failed", LOG_STR("file", sp->file.path), LOG_STR("reason", sp->file.error));
 	if ((sp->recovered_us == 0 || now_us - sp->recovered_us >= RECOVER_PAUSE_US) && spool_file_recover(&sp->file))
 	{
 		sp->recovered_us = now_us;
@@ -307,6 +308,9 @@ write_group(struct spool *sp, const struct diverted *diverted, const struct batc
 	if (status == SPOOL_OK)
 	{
 		metric_add(METRIC_SPOOL_EVENTS_SPOOLED, events);
+		if (sp->full_logged)
+			log_event(LOG_LEVEL_INFO, "spool_has_room", LOG_I64("bytes", sp->file.bytes));
+		sp->full_logged = false;
 		return true;
 	}
 	if (status == SPOOL_FULL)

@@ -14,6 +14,25 @@
 /* so that a deletion never lacks the room that an append took */
 #define RECORD_OVERHEAD_BYTES 128
 
+/* Quotas and limits of a file's size are I/O errors to SQLite, in the file or its log. */
+static bool
+is_out_of_space(sqlite3 *db)
+{
+	static const int which[] = {SQLITE_FCNTL_FILE_POINTER, SQLITE_FCNTL_JOURNAL_POINTER};
+
+	for (int i = 0; i < 2; i++)
+	{
+		sqlite3_file *file = NULL;
+		int			error = 0;
+
+		if (sqlite3_file_control(db, "main", which[i], &file) == SQLITE_OK && file != NULL && file->pMethods != NULL &&
+			file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &error) == SQLITE_OK &&
+			(error == ENOSPC || error == EDQUOT || error == EFBIG))
+			return true;
+	}
+	return false;
+}
+
 static enum spool_status
 failed(struct spool_file *f, int rc)
 {
@@ -28,8 +47,7 @@ failed(struct spool_file *f, int rc)
 		case SQLITE_CANTOPEN:
 			return SPOOL_FULL;	/* nothing is wrong with the file */
 		case SQLITE_IOERR:
-			/* out of space in places where SQLite does not say so */
-			if (sqlite3_system_errno(f->db) == ENOSPC)
+			if (is_out_of_space(f->db))
 				return SPOOL_FULL;
 			break;
 		default:

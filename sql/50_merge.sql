@@ -95,7 +95,8 @@ AS $$
     WITH locked AS (
         INSERT INTO ccproxy.request_key AS k (request_id, ts)
         SELECT (e.metric).request_id,
-               coalesce(min(e.part_ts) FILTER (WHERE e.kind = 1), min(e.part_ts), now())
+               -- without a time of their own: of receipt, which may be a while ago (a spool)
+               coalesce(min(e.part_ts) FILTER (WHERE e.kind = 1), min(e.part_ts), min((e.metric).ts), now())
           FROM unnest(events) AS e
          GROUP BY 1
          ORDER BY 1

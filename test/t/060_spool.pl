@@ -10,6 +10,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 
 use CCProxy;
+use List::Util qw(max);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -93,6 +94,7 @@ subtest 'PostgreSQL goes away and comes back' => sub {
 	}
 	is($r->{status}, 200, 'posts are answered 200');
 	is_deeply([ @{ $r->{json} }{qw(accepted spooled stored durable)} ], [ 50, 50, JSON::PP::true, JSON::PP::true ], 'as spooled, which is durable');
+	my $received = time;
 	$r = $gateway->post([ { request_id => 'away-x', model => 'gpt-4', status_code => 200 }, { request_id => 'away-y', kind => 'request', model => 'gpt-4' },
 		{ request_id => 'away-y', kind => 'response', status_code => 200 }, { request_id => 'away-z', timestamp => 'nonsense' } ]);
 	is_deeply([ @{ $r->{json} }{qw(accepted rejected spooled)} ], [ 3, 1, 3 ], 'events without a time and parts too; a bad one is refused');
@@ -104,10 +106,12 @@ subtest 'PostgreSQL goes away and comes back' => sub {
 	is(metric($gateway, 'spool_events'), 1003, 'and the events');
 	like($gateway->log_text, qr/event=spool_in_use/, 'the log says when the spool is used');
 
+	sleep(max(0, $received + 2 - time));
 	$node->start;
 	wait_drained($gateway);
 	is(stored('away'), '1003|1003', 'all of it is in PostgreSQL, once');
 	is(sql("SELECT status_code FROM ccproxy.requests WHERE request_id = 'away-y'"), 200, 'the parts have met');
+	is(sql("SELECT ts < to_timestamp($received + 1.5) FROM ccproxy.requests WHERE request_id = 'away-x'"), 't', 'an event without a time has that of its receipt');
 	is(sql("SELECT count(*) FROM ccproxy.requests WHERE request_id LIKE 'away-%' AND output_tokens = 100 AND total_cost IS NULL"), 0, 'and priced');
 	like($gateway->log_text, qr/event=spool_drained/, 'the log says when it is empty again');
 	is(metric($gateway, 'spool_events_total{outcome="drained"}'), 1003, 'the drained events are counted');
@@ -266,6 +270,35 @@ subtest 'the bound' => sub {
 	wait_drained($gateway);
 	is(sql("SELECT count(DISTINCT split_part(request_id, '-', 2)), count(*) FROM ccproxy.requests WHERE request_id LIKE 'bound-%'"), "$taken|" . $taken * 100, 'what was acknowledged is there');
 	is($gateway->post(events_of('bound-after'))->{status}, 200, 'and events are taken again');
+	$gateway->stop;
+};
+
+subtest 'a full disk' => sub {
+	my $spool = new_spool();
+	my $limited = "$dir/limited";
+	append_to_file($limited, "#!/bin/sh\nulimit -f 4096\nexec '" . CCProxy::gateway_program() . "' \"\$@\"\n");
+	chmod 0755, $limited;
+	my $gateway = do { local $ENV{CCPROXY_GATEWAY} = $limited; start(spool => $spool) };
+	$node->stop('fast');
+	wait_away($gateway);
+	my ($taken, $r) = (0);
+	for (1 .. 100)
+	{
+		$r = $gateway->post(events_of(ids("disk-$_", 1, 300)));
+		last if $r->{status} != 200;
+		$taken++;
+	}
+	is($r->{status}, 503, "after $taken posts no more can be written");
+	cmp_ok($taken, '>', 3, 'but not before');
+	like($r->{headers}{'retry-after'}, qr/^[1-9][0-9]*$/, 'with Retry-After');
+	like($gateway->log_text, qr/event=spool_full/, 'the log says why');
+	ok($gateway->alive, 'the gateway lives');
+	$gateway->stop('KILL');
+	is(scalar(glob("$spool.corrupt-*")), undef, 'the file is none the worse');
+	$node->start;
+	$gateway = start(spool => $spool);
+	wait_drained($gateway);
+	is(sql("SELECT count(DISTINCT split_part(request_id, '-', 2)), count(*) FROM ccproxy.requests WHERE request_id LIKE 'disk-%'"), "$taken|" . $taken * 300, 'what was acknowledged is there, and no more');
 	$gateway->stop;
 };
 
