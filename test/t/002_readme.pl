@@ -20,7 +20,7 @@ missing('event fields', slurp_file('extension/event_fields.h') =~ /^\s*F\(\w+,\s
 missing('kinds', slurp_file('extension/event_fields.h') =~ /^\s*K\(\w+,\s*"(\w+)"/mg);
 missing('ignored keys', slurp_file('extension/event_fields.h') =~ /\bF\("(\w+)"\)/g);
 missing('routes', map { /\.path = "([^"]+)"/ && $1 !~ m{/static/} ? $1 =~ s{/$}{}r : () } map { split /\n/, slurp_file($_) } glob('gateway/route_*.c'));
-missing('filters', slurp_file('gateway/query.c') =~ /filters\[\] = \{(.*?)\}/s ? $1 =~ /"(\w+)"/g : ());
+missing('filters', slurp_file('gateway/query_read.c') =~ /filters\[\] = \{(.*?)\}/s ? $1 =~ /"(\w+)"/g : ());
 missing('public functions', do {
 	my %seen;
 	# not what only types, aggregates, views and gateways call
