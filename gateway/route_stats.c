@@ -14,10 +14,7 @@
 	s ".failed_requests, " s ".in_flight_requests, " s ".avg_response_time_ms, " s ".p50_response_time_ms, " \
 	s ".p95_response_time_ms, " s ".p99_response_time_ms, " s ".avg_ttft_ms, " s ".p50_ttft_ms, " s ".p95_ttft_ms, " \
 	s ".p99_ttft_ms, " s ".input_tokens, " s ".cache_read_tokens, " s ".cache_write_tokens, " s ".output_tokens, " \
-	s ".total_tokens, " \
-	/* of nothing that has a price the cost is not 0 */ \
-	"CASE WHEN " s ".avg_cost_per_request IS NOT NULL OR " s ".unpriced_requests = 0 THEN " s ".total_cost END AS total_cost, " \
-	s ".avg_cost_per_request, " s ".unpriced_requests, " s ".model_usage, " \
+	s ".total_tokens, " s ".total_cost, " s ".avg_cost_per_request, " s ".unpriced_requests, " s ".model_usage, " \
 	s ".model_costs, " s ".error_rate, " s ".errors_by_type"
 
 static const char stats_sql[] =
