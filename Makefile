@@ -58,12 +58,19 @@ endif
 gateway-skipped:
 	@echo "gateway skipped: pkg-config finds no $(GATEWAY_MISSING) (packages: gateway/run/packages)"
 
+# empty, also when given so: no unit file
+SYSTEMD_UNIT_DIR ?= $(shell pkg-config --variable=systemdsystemunitdir systemd 2>/dev/null)
+
 install-gateway: gateway
 	$(MKDIR_P) '$(DESTDIR)$(bindir)'
 	$(INSTALL_PROGRAM) $(GATEWAY_BIN) '$(DESTDIR)$(bindir)/ccproxy-gateway'
+ifneq ($(SYSTEMD_UNIT_DIR),)
+	$(MKDIR_P) '$(DESTDIR)$(SYSTEMD_UNIT_DIR)'
+	sed 's,@bindir@,$(bindir),' gateway/run/ccproxy-gateway.service > '$(DESTDIR)$(SYSTEMD_UNIT_DIR)/ccproxy-gateway.service'
+endif
 
 uninstall-gateway:
-	rm -f '$(DESTDIR)$(bindir)/ccproxy-gateway'
+	rm -f '$(DESTDIR)$(bindir)/ccproxy-gateway' $(if $(SYSTEMD_UNIT_DIR),'$(DESTDIR)$(SYSTEMD_UNIT_DIR)/ccproxy-gateway.service')
 
 # ------------------------------------------------------- run, test, measure
 RUN_FLAGS = -std=gnu11 -O2 -g $(WARNINGS) -Wshadow -Wstrict-prototypes -Wmissing-prototypes -D_GNU_SOURCE -I$(CURDIR)

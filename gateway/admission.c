@@ -7,6 +7,7 @@
 #include <strings.h>
 
 #include "gateway/admission.h"
+#include "gateway/log.h"
 
 static const struct route *const routes[] = {
 	&route_events, &route_stats, &route_requests, &route_request, &route_values, &route_api_health, &route_openapi,
@@ -110,6 +111,25 @@ check_host(struct request *r)
 }
 
 static void
+check_rate(struct request *r)
+{
+	static struct log_limit limit;
+	int64_t		per_second = r->gateway->settings->max_requests_per_second;
+	const union MHD_ConnectionInfo *info;
+	int			retry_after_s;
+
+	if (per_second == 0 || r->route->scope == AUTH_OPEN)
+		return;
+	info = MHD_get_connection_info(r->mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+	if (info == NULL || rate_admit(&r->gateway->rate, info->client_addr, per_second, monotonic_us(), &retry_after_s))
+		return;
+	metric_add(METRIC_REFUSED_RATE, 1);
+	log_limited(&limit, LOG_LEVEL_WARNING, "rate_limited", LOG_I64("max_requests_per_second", per_second));
+	r->answer.retry_after_s = retry_after_s;
+	request_error(r, MHD_HTTP_TOO_MANY_REQUESTS, "Too many requests a second from this address (max_requests_per_second).");
+}
+
+static void
 check_token(struct request *r)
 {
 	switch (auth_check(r->gateway->auth, r->route->scope, request_header(r, "Authorization")))
@@ -153,20 +173,16 @@ check_body_headers(struct request *r, uint64_t length)
 
 	if (type && !is_json_type(type))
 		request_error(r, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json or application/x-ndjson.");
-	else if (length > (uint64_t) r->gateway->settings->max_body_bytes)
+	else if (length > r->body_limit)
 	{
 		metric_add(METRIC_REFUSED_TOO_LARGE, 1);
 		request_error(r, MHD_HTTP_CONTENT_TOO_LARGE, "The body is larger than max_body_bytes.");
 	}
 	else if (encoding && (strcasecmp(encoding, "gzip") == 0 || strcasecmp(encoding, "x-gzip") == 0))
 	{
-		r->inflate = calloc(1, sizeof(*r->inflate));
-		if (r->inflate == NULL || inflateInit2(r->inflate, 15 + 16) != Z_OK)
-		{
-			free(r->inflate);
-			r->inflate = NULL;
+		r->gunzip = gunzip_new();
+		if (r->gunzip == NULL)
 			request_unavailable(r, METRIC_REFUSED_MEMORY, 1, "Out of memory.");
-		}
 	}
 	else if (encoding && *encoding && strcasecmp(encoding, "identity") != 0)
 		request_error(r, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, "Content-Encoding must be gzip or absent.");
@@ -179,6 +195,7 @@ admit(struct request *r, const char *method, uint64_t length)
 	struct gateway *g = r->gateway;
 	struct query_error error;
 
+	r->body_limit = (size_t) g->settings->max_body_bytes;
 	request_identify(r);
 	check_framing(r);
 	if (r->answer.set)
@@ -209,6 +226,9 @@ admit(struct request *r, const char *method, uint64_t length)
 		request_error(r, MHD_HTTP_METHOD_NOT_ALLOWED, "The method is not allowed here (see Allow).");
 		return;
 	}
+	check_rate(r);
+	if (r->answer.set)
+		return;
 	check_token(r);
 	if (r->answer.set || !r->route->takes_body)
 		return;

@@ -33,7 +33,7 @@ struct auth;
 /* Reads the token files. NULL with one line in error. */
 struct auth *auth_open(const struct settings *settings, char error[SETTINGS_ERROR_SIZE])
 			__attribute__((warn_unused_result));
-/* Reads them again; keeps the old ones on failure. */
+/* Reads the files these settings name, all or nothing: keeps the old ones on failure. */
 bool		auth_reload(struct auth *a, const struct settings *settings, char error[SETTINGS_ERROR_SIZE])
 			__attribute__((warn_unused_result));
 void		auth_free(struct auth *a);

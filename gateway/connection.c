@@ -14,10 +14,12 @@
 #include "gateway/selfmetrics.h"
 
 #define WATCHDOG_PERIOD_MS 100
+#define WATCHDOG_LATE_MS 10000
 
 struct connections
 {
-	const struct settings *settings;
+	const struct gateway *gateway;
+	_Atomic int64_t looked_ms;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	struct connection *first;
@@ -53,7 +55,7 @@ watch_waiting(struct connections *cs, struct connection *c, int64_t now)
 	pthread_mutex_lock(&c->lock);
 	if (c->waiting)
 	{
-		int64_t		limit_ms = cs->settings->request_deadline_ms;
+		int64_t		limit_ms = cs->gateway->settings->request_deadline_ms;
 
 		if (c->waiting->wait_limit_ms > 0 && c->waiting->wait_limit_ms < limit_ms)
 			limit_ms = c->waiting->wait_limit_ms;
@@ -74,7 +76,7 @@ watch(struct connections *cs, struct connection *c, int64_t now)
 		watch_waiting(cs, c, now);
 		return;
 	}
-	if (c->shut || now - atomic_load(&c->since_ms) <= phase_limit_ms(cs->settings, (enum connection_phase) phase))
+	if (c->shut || now - atomic_load(&c->since_ms) <= phase_limit_ms(cs->gateway->settings, (enum connection_phase) phase))
 		return;
 	c->shut = true;
 	metric_add(phase == PHASE_NEW || phase == PHASE_HEADER || phase == PHASE_IDLE ?
@@ -95,6 +97,7 @@ watchdog_main(void *arg)
 		struct timespec until;
 		int64_t		now = monotonic_ms();
 
+		atomic_store(&cs->looked_ms, now);
 		for (struct connection *c = cs->first; c; c = c->next)
 			watch(cs, c, now);
 		clock_gettime(CLOCK_MONOTONIC, &until);
@@ -108,14 +111,15 @@ watchdog_main(void *arg)
 }
 
 struct connections *
-connections_open(const struct settings *settings)
+connections_open(const struct gateway *gateway)
 {
 	struct connections *cs = calloc(1, sizeof(*cs));
 	pthread_condattr_t attr;
 
 	if (cs == NULL)
 		return NULL;
-	cs->settings = settings;
+	cs->gateway = gateway;
+	atomic_init(&cs->looked_ms, monotonic_ms());
 	pthread_mutex_init(&cs->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -144,6 +148,12 @@ connections_close(struct connections *cs)
 	pthread_cond_destroy(&cs->wake);
 	pthread_mutex_destroy(&cs->lock);
 	free(cs);
+}
+
+bool
+connections_watched(struct connections *cs)
+{
+	return monotonic_ms() - atomic_load(&cs->looked_ms) < WATCHDOG_LATE_MS;
 }
 
 struct connection *

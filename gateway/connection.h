@@ -20,8 +20,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "gateway/settings.h"
-
+struct gateway;
 struct request;
 
 enum connection_phase
@@ -50,9 +49,12 @@ struct connection
 struct connections;
 
 /* Starts the watchdog. NULL when out of memory or threads. */
-struct connections *connections_open(const struct settings *settings);
+struct connections *connections_open(const struct gateway *gateway);
 /* Ends the watchdog and frees; no connection may be left. */
 void		connections_close(struct connections *cs);
+
+/* True while the watchdog looks. */
+bool		connections_watched(struct connections *cs);
 
 /* NULL when out of memory. */
 struct connection *connection_add(struct connections *cs, int fd);

@@ -122,6 +122,8 @@ add_event(struct decoding *d, struct json_scan *scan)
 	decode_event(&d->decoder, scan, event, &decoded);
 	if (decoded.status == DECODE_EVENT_NO_MEMORY)
 		return false;
+	r->ntoo_long += decoded.too_long;
+	r->ntoo_deep += decoded.too_deep;
 	if (decoded.status == DECODE_EVENT_REFUSED)
 		return add_error(d, index, decoded.field, decoded.reason);
 	r->nevents++;
@@ -141,7 +143,8 @@ add_event(struct decoding *d, struct json_scan *scan)
 static struct json_scan
 scan_for(struct decoding *d)
 {
-	return (struct json_scan) {.members = d->decoder.members, .max_members = EVENT_MAX_MEMBERS};
+	return (struct json_scan) {.members = d->decoder.members, .max_members = EVENT_MAX_MEMBERS,
+		.max_depth = d->options->max_depth};
 }
 
 static enum decode_status

@@ -34,6 +34,7 @@ struct decode_options
 	int64_t		now_us;			/* time of receipt, Unix epoch, microseconds */
 	size_t		max_events;		/* more than this: DECODE_TOO_MANY */
 	size_t		max_event_bytes;	/* a longer event is refused by index */
+	int			max_depth;		/* a deeper one too; 0: JSON_MAX_DEPTH */
 	/* what is private never leaves the decoder */
 	bool		hash_user_ids;
 	bool		drop_client_ip;
@@ -67,6 +68,8 @@ struct decode_result
 	size_t		nerrors_listed;
 	size_t		nrejected;		/* events refused: total - nevents */
 	size_t		total;			/* events in the body */
+	size_t		ntoo_long;		/* of the refused: beyond max_event_bytes */
+	size_t		ntoo_deep;		/* ... beyond max_depth */
 	size_t		nahead;			/* had a timestamp too far ahead: stored as now */
 	const char **ignored;		/* distinct names of fields nobody knows */
 	size_t		nignored;

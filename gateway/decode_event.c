@@ -605,10 +605,14 @@ decode_event(struct event_decoder *d, struct json_scan *scan, struct event *even
 		if (scan->fault_member >= 0 && scan->fault_member < EVENT_MAX_MEMBERS)
 			field = printable_name(d->arena, d->members[scan->fault_member].key,
 								   d->members[scan->fault_member].key_len);
+		out->too_deep = scan->fault == json_fault_depth;
 		refuse(&r, field, scan->fault);
 	}
 	else if ((size_t) (scan->end - scan->start) > d->options->max_event_bytes)
+	{
+		out->too_long = true;
 		refuse(&r, "", "is too long");
+	}
 	else if (scan->nmembers > EVENT_MAX_MEMBERS)
 		refuse(&r, "", "has too many fields");
 	else if (!json_object_decode_texts(d->arena, d->body, scan, d->options->always_cjson))

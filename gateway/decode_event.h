@@ -38,6 +38,8 @@ struct decoded_event
 {
 	enum decode_event_status status;
 	bool		made_id;		/* event->request_id was made here */
+	bool		too_long;		/* why it is refused: beyond a limit */
+	bool		too_deep;
 	bool		ahead;			/* its time was replaced by that of receipt */
 	const char *made_id_text;	/* terminated copy, when made_id */
 	const char *field;

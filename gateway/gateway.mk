@@ -5,7 +5,7 @@
 
 GATEWAY_BUILD ?= build/gateway
 GATEWAY_BIN   ?= gateway/ccproxy-gateway
-GATEWAY_LIBS   = libmicrohttpd libcjson libpq libcrypto zlib sqlite3
+GATEWAY_LIBS   = libmicrohttpd libcjson libpq libcrypto zlib sqlite3 gnutls
 GATEWAY_SRC    = $(wildcard gateway/*.c) $(PRICING_C)
 GATEWAY_OBJ    = $(patsubst %.c,$(GATEWAY_BUILD)/%.o,$(GATEWAY_SRC))
 GATEWAY_CC    ?= $(CC)

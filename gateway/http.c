@@ -21,10 +21,9 @@
 #include "gateway/connection.h"
 #include "gateway/http.h"
 #include "gateway/log.h"
+#include "gateway/tls.h"
 
 #define LISTEN_BACKLOG 4096
-/* of libmicrohttpd, for headers and a piece of the body; cleared for every request */
-#define CONNECTION_MEMORY_BYTES ((size_t) 16 * 1024)
 #define DESCRIPTORS_BESIDE_CONNECTIONS 256
 /* A refused body this small is read to its end, so that the client surely sees
  * the answer and keeps its connection; a larger one ends the connection. */
@@ -158,7 +157,7 @@ start(struct request *r, const char *method)
 static enum MHD_Result
 receive(struct request *r, const char *data, size_t len)
 {
-	uint64_t	cap = (uint64_t) r->gateway->settings->max_body_bytes * OVERSIZE_READ_FACTOR + REFUSED_BODY_BYTES;
+	uint64_t	cap = (uint64_t) r->body_limit * OVERSIZE_READ_FACTOR + REFUSED_BODY_BYTES;
 
 	if (!r->answer.set && r->route->takes_body)
 	{
@@ -292,6 +291,9 @@ completed(void *cls, struct MHD_Connection *mhd, void **context, enum MHD_Reques
 	if (r == NULL)
 		return;
 	*context = NULL;
+	/* libmicrohttpd has refused the headers itself, or they never came */
+	if (!r->started)
+		metric_add(METRIC_REFUSED_HEADER, 1);
 	if (r->counted_body)
 		atomic_fetch_sub(&h->gateway->bodies, 1);
 	end_wait(r);
@@ -303,6 +305,7 @@ completed(void *cls, struct MHD_Connection *mhd, void **context, enum MHD_Reques
 static void
 connection_event(void *cls, struct MHD_Connection *mhd, void **context, enum MHD_ConnectionNotificationCode code)
 {
+	static struct log_limit limit;
 	struct http *h = cls;
 
 	if (code == MHD_CONNECTION_NOTIFY_STARTED)
@@ -310,6 +313,12 @@ connection_event(void *cls, struct MHD_Connection *mhd, void **context, enum MHD
 		const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
 
 		*context = info ? connection_add(h->connections, info->connect_fd) : NULL;
+		if (metric_gauge(METRIC_CONNECTIONS) >= h->gateway->settings->max_connections)
+		{
+			metric_add(METRIC_CONNECTION_LIMIT, 1);
+			log_limited(&limit, LOG_LEVEL_WARNING, "connection_limit_reached",
+						LOG_I64("max_connections", h->gateway->settings->max_connections));
+		}
 	}
 	else if (*context)
 	{
@@ -407,13 +416,20 @@ http_start(struct gateway *g, char error[SETTINGS_ERROR_SIZE])
 	int			workers = http_workers(s);
 	bool		v6 = false;
 	struct http *h;
+	struct MHD_OptionItem tls_options[] = {
+		{MHD_OPTION_HTTPS_CERT_CALLBACK, 0, (void *) (uintptr_t) tls_certificate},
+		{MHD_OPTION_HTTPS_PRIORITIES, 0, (void *) (uintptr_t) TLS_PRIORITIES},
+		{MHD_OPTION_END, 0, NULL}
+	};
 	int			fd;
 
+	if (!tls_enabled(s))
+		tls_options[0].option = MHD_OPTION_END;
 	if (!raise_descriptor_limit(s, error))
 		return NULL;
 	h = calloc(1, sizeof(*h));
 	if (h)
-		h->connections = connections_open(s);
+		h->connections = connections_open(g);
 	if (h == NULL || h->connections == NULL)
 	{
 		free(h);
@@ -429,18 +445,19 @@ http_start(struct gateway *g, char error[SETTINGS_ERROR_SIZE])
 		return NULL;
 	}
 	h->daemon = MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
-								 (v6 ? MHD_USE_IPv6 : 0),
+								 (v6 ? MHD_USE_IPv6 : 0) | (tls_enabled(s) ? MHD_USE_TLS : 0),
 								 s->listen_port, NULL, NULL, handle, h,
 								 MHD_OPTION_EXTERNAL_LOGGER, library_log, NULL,
 								 MHD_OPTION_LISTEN_SOCKET, fd,
 								 MHD_OPTION_THREAD_POOL_SIZE, (unsigned) workers,
 								 MHD_OPTION_CONNECTION_LIMIT, (unsigned) s->max_connections,
 								 MHD_OPTION_CONNECTION_TIMEOUT, (unsigned) ((s->idle_timeout_ms + 999) / 1000),
-								 MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY_BYTES,
+								 MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t) s->max_header_bytes,
 								 MHD_OPTION_STRICT_FOR_CLIENT, 1,
 								 MHD_OPTION_URI_LOG_CALLBACK, request_line, h,
 								 MHD_OPTION_NOTIFY_COMPLETED, completed, h,
 								 MHD_OPTION_NOTIFY_CONNECTION, connection_event, h,
+								 MHD_OPTION_ARRAY, tls_options,
 								 MHD_OPTION_END);
 	if (h->daemon == NULL)
 	{
@@ -465,6 +482,12 @@ sleep_ms(int ms)
 	struct timespec t = {ms / 1000, (ms % 1000) * 1000000L};
 
 	nanosleep(&t, NULL);
+}
+
+bool
+http_alive(const struct http *h)
+{
+	return connections_watched(h->connections);
 }
 
 bool

@@ -18,6 +18,8 @@ int			http_workers(const struct settings *settings);
 struct http *http_start(struct gateway *g, char error[SETTINGS_ERROR_SIZE])
 			__attribute__((warn_unused_result));
 uint16_t	http_port(const struct http *h);
+/* True while the threads that watch over connections are at work. */
+bool		http_alive(const struct http *h);
 /*
  * Stops, once every request has been answered or timeout_ms has passed. False
  * when a request was still suspended then: libmicrohttpd must not be stopped

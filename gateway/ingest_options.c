@@ -17,6 +17,7 @@ ingest_options_open(struct ingest_options *o, const struct settings *settings, s
 		.now_us = wall_clock_us(),
 		.max_events = (size_t) settings->max_events_per_request,
 		.max_event_bytes = (size_t) settings->max_event_bytes,
+		.max_depth = (int) settings->max_depth,
 		.hash_user_ids = settings->hash_user_ids,
 		.drop_client_ip = settings->drop_client_ip,
 		.drop_user_agent = settings->drop_user_agent,

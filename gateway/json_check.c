@@ -10,7 +10,7 @@ static const char fault_utf8[] = "invalid UTF-8";
 static const char fault_nul[] = "contains \\u0000";
 static const char fault_surrogate[] = "unpaired surrogate escape";
 static const char fault_control[] = "raw control character in a string";
-static const char fault_depth[] = "nested deeper than 64 levels";
+const char	json_fault_depth[] = "nested deeper than allowed";
 static const char fault_number[] = "number out of range";
 
 /* What one walk needs to remember. */
@@ -325,6 +325,7 @@ json_scan_value(const char *p, const char *end, struct json_scan *scan)
 	uint64_t	stack[JSON_MAX_SKIP_DEPTH / 64];
 	int			depth = 0;
 	bool		in_object = false;
+	const int	max_depth = scan->max_depth > 0 ? scan->max_depth : JSON_MAX_DEPTH;
 	struct walk w = {.p = json_skip_space(p, end), .end = end, .scan = scan, .member = -1};
 
 	scan->start = w.p;
@@ -361,9 +362,9 @@ json_scan_value(const char *p, const char *end, struct json_scan *scan)
 			case '[':
 				type = *w.p == '{' ? JSON_OBJECT : JSON_ARRAY;
 				if (depth >= JSON_MAX_SKIP_DEPTH)
-					return syntax_error(&w, fault_depth);
-				if (depth >= JSON_MAX_DEPTH)
-					note_fault(&w, fault_depth);
+					return syntax_error(&w, json_fault_depth);
+				if (depth >= max_depth)
+					note_fault(&w, json_fault_depth);
 				/* the bit of a level says what the level outside it was */
 				if (depth % 64 == 0)
 					stack[depth / 64] = 0;

@@ -18,7 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define JSON_MAX_DEPTH			64		/* deeper is a fault */
+#define JSON_MAX_DEPTH			64		/* default of max_depth; deeper is a fault */
 #define JSON_MAX_SKIP_DEPTH		1024	/* deeper is an error */
 #define JSON_MAX_NUMBER_CHARS	63		/* longer is a fault; cJSON reads no more */
 #define JSON_MAX_EXPONENT		308		/* beyond, either way, is a fault */
@@ -51,6 +51,7 @@ struct json_scan
 	/* in: room for members; what does not fit is only counted */
 	struct json_member *members;
 	size_t		max_members;
+	int			max_depth;		/* 0: JSON_MAX_DEPTH */
 	/* out */
 	const char *start;			/* the value's first byte */
 	const char *end;			/* just after the value */
@@ -60,6 +61,9 @@ struct json_scan
 	const char *fault;			/* static text or NULL: the first one */
 	int32_t		fault_member;	/* the member it was found in, or -1 */
 };
+
+/* The fault of a value that is nested deeper than max_depth. */
+extern const char json_fault_depth[];
 
 /*
  * Scans the value that starts at p, after white space; nothing at or beyond end

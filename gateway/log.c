@@ -1,11 +1,14 @@
 /*
- * The log (log.h). Any thread; the level is set once by main. A line is built
+ * The log (log.h). Any thread; the level is set by main. A line is built
  * on the stack and written with one write(2), so lines never mix.
  */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -16,6 +19,7 @@
 #define LOG_FIELDS_MAX 24
 
 static const char *const level_names[LOG_LEVELS] = {"debug", "info", "warning", "error"};
+static const int syslog_priorities[LOG_LEVELS] = {LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERR};
 static _Atomic int minimum_level = LOG_LEVEL_INFO;
 
 bool
@@ -36,6 +40,19 @@ void
 log_set_level(enum log_level level)
 {
 	atomic_store(&minimum_level, (int) level);
+}
+
+/* Is stderr the journal? It reads a line's priority from "<n>" before it. */
+static bool
+stderr_is_journal(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	unsigned long long device;
+	unsigned long long inode;
+	struct stat st;
+
+	return stream != NULL && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
+		fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device && st.st_ino == inode;
 }
 
 static int64_t
@@ -172,6 +189,7 @@ log_fields(enum log_level level, const char *event, struct log_limit *limit,
 {
 	struct log_field all[LOG_FIELDS_MAX + 2];
 	char		line[LOG_LINE_BYTES];
+	size_t		prefix = 0;
 	size_t		len;
 	int			n = 0;
 
@@ -205,7 +223,9 @@ log_fields(enum log_level level, const char *event, struct log_limit *limit,
 			all[n++] = LOG_I64("suppressed", suppressed);
 	}
 	all[n] = LOG_NONE;
-	len = log_format(line, sizeof(line) - 1, wall_clock_us() / 1000, level, all);
+	if (stderr_is_journal())
+		prefix = (size_t) snprintf(line, sizeof(line), "<%d>", syslog_priorities[level]);
+	len = prefix + log_format(line + prefix, sizeof(line) - 1 - prefix, wall_clock_us() / 1000, level, all);
 	line[len++] = '\n';
 	/* nobody to tell when stderr is gone */
 	if (write(STDERR_FILENO, line, len) < 0)

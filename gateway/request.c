@@ -17,8 +17,7 @@
 #define BODY_FIRST_BYTES 1024
 /* for target and parameters; a route that needs more says so */
 #define ARENA_HEADERS_BYTES ((size_t) 1024 * 1024)
-/* gzip: beyond the first bytes, output may be so many times the input */
-#define GZIP_RATIO_MAX 200
+/* gzip: up to here the ratio of output to input does not matter */
 #define GZIP_RATIO_FREE_BYTES (1024 * 1024)
 
 static bool
@@ -91,12 +90,8 @@ request_body_free(struct request *r)
 	free(r->body);
 	r->body = NULL;
 	r->body_size = 0;
-	if (r->inflate)
-	{
-		inflateEnd(r->inflate);
-		free(r->inflate);
-		r->inflate = NULL;
-	}
+	gunzip_free(r->gunzip);
+	r->gunzip = NULL;
 }
 
 void
@@ -151,7 +146,7 @@ body_reserve(struct request *r, size_t n)
 	int64_t		held;
 	char	   *grown;
 
-	if (n > (size_t) s->max_body_bytes - r->body_len)
+	if (n > r->body_limit - r->body_len)
 	{
 		metric_add(METRIC_REFUSED_TOO_LARGE, 1);
 		request_error(r, MHD_HTTP_CONTENT_TOO_LARGE, "The body is larger than max_body_bytes.");
@@ -194,36 +189,21 @@ bad_gzip(struct request *r)
 static bool
 body_inflate(struct request *r, const char *data, size_t len)
 {
-	z_stream   *z = r->inflate;
+	const size_t ratio = (size_t) r->gateway->settings->max_gzip_ratio;
 
-	z->next_in = (Bytef *) (uintptr_t) data;
-	z->avail_in = (uInt) len;
-	while (z->avail_in > 0)
+	while (len > 0)
 	{
-		int			rc;
 		size_t		room;
 
-		if (r->inflate_done)
-		{
-			/* another member may follow */
-			if (inflateReset(z) != Z_OK)
-				return bad_gzip(r);
-			r->inflate_done = false;
-		}
 		if (!body_reserve(r, 1))
 			return false;
 		room = r->body_size - 1 - r->body_len;
-		if (room > (size_t) r->gateway->settings->max_body_bytes - r->body_len)
-			room = (size_t) r->gateway->settings->max_body_bytes - r->body_len;
-		z->next_out = (Bytef *) r->body + r->body_len;
-		z->avail_out = (uInt) room;
-		rc = inflate(z, Z_NO_FLUSH);
-		r->body_len += room - z->avail_out;
-		if (rc == Z_STREAM_END)
-			r->inflate_done = true;
-		else if (rc != Z_OK && rc != Z_BUF_ERROR)
+		if (room > r->body_limit - r->body_len)
+			room = r->body_limit - r->body_len;
+		if (!gunzip_step(r->gunzip, &data, &len, r->body + r->body_len, &room))
 			return bad_gzip(r);
-		if (r->body_len > GZIP_RATIO_FREE_BYTES && r->body_len / GZIP_RATIO_MAX > r->received)
+		r->body_len += room;
+		if (r->body_len > GZIP_RATIO_FREE_BYTES && r->body_len / ratio > r->received)
 		{
 			metric_add(METRIC_REFUSED_TOO_LARGE, 1);
 			request_body_free(r);
@@ -238,7 +218,7 @@ bool
 request_body_append(struct request *r, const char *data, size_t len)
 {
 	r->received += len;
-	if (r->inflate)
+	if (r->gunzip)
 		return body_inflate(r, data, len);
 	if (!body_reserve(r, len))
 		return false;
@@ -250,7 +230,7 @@ request_body_append(struct request *r, const char *data, size_t len)
 bool
 request_body_finish(struct request *r)
 {
-	if (r->inflate && !r->inflate_done)
+	if (r->gunzip && !r->gunzip->complete)
 		return bad_gzip(r);
 	if (r->body == NULL && !body_reserve(r, 0))
 		return false;

@@ -23,14 +23,15 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <zlib.h>
 
 #include "gateway/arena.h"
 #include "gateway/auth.h"
 #include "gateway/decode.h"
 #include "gateway/exposition.h"
+#include "gateway/gunzip.h"
 #include "gateway/page.h"
 #include "gateway/query.h"
+#include "gateway/rate.h"
 #include "gateway/reader.h"
 #include "gateway/selfmetrics.h"
 #include "gateway/settings.h"
@@ -39,10 +40,10 @@
 
 #define REQUEST_ID_BYTES 128	/* a longer x-request-id is replaced */
 
-/* Everything the routes need; made by main, read-only afterwards. */
+/* Everything the routes need; made by main. */
 struct gateway
 {
-	const struct settings *settings;
+	_Atomic(const struct settings *) settings;	/* a reload puts others here; none are freed before the end */
 	struct auth *auth;
 	struct store *store;
 	struct reader *reader;
@@ -51,6 +52,7 @@ struct gateway
 	_Atomic int64_t requests;	/* being served, suspended ones included */
 	_Atomic int64_t bodies;		/* of them, those whose body is being received */
 	_Atomic int64_t suspended;
+	struct rate rate;
 };
 
 enum request_handled
@@ -141,8 +143,8 @@ struct request
 	size_t		body_len;
 	size_t		body_size;
 	size_t		received;		/* before decompression */
-	z_stream   *inflate;
-	bool		inflate_done;
+	size_t		body_limit;		/* max_body_bytes, as it was when the headers came */
+	struct gunzip *gunzip;		/* NULL: it comes as it is */
 
 	struct answer answer;
 

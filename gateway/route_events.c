@@ -173,6 +173,8 @@ handle(struct request *r)
 			return REQUEST_ANSWERED;
 	}
 	metric_add(METRIC_EVENTS_AHEAD, r->decoded.nahead);
+	metric_add(METRIC_LIMIT_EVENT_BYTES, r->decoded.ntoo_long);
+	metric_add(METRIC_LIMIT_DEPTH, r->decoded.ntoo_deep);
 	if (r->decoded.nevents == 0)
 	{
 		answer_counts(r, true);

@@ -43,7 +43,7 @@ static const char *const bound_names[HISTOGRAM_BOUNDS] = {
 };
 
 /* The statuses the gateway answers with; anything else counts as the last. */
-static const int statuses[] = {200, 304, 400, 401, 403, 404, 405, 413, 415, 429, 500, 503, 0};
+static const int statuses[] = {200, 304, 400, 401, 403, 404, 405, 413, 415, 429, 431, 500, 503, 0};
 #define STATUSES (sizeof(statuses) / sizeof(statuses[0]))
 
 static _Atomic uint64_t counters[SELF_COUNTERS_NUMBER];

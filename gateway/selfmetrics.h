@@ -31,6 +31,13 @@
 	C(REFUSED_AUTH, "ccproxy_gateway_refused_total", "reason=\"auth\"", "") \
 	C(REFUSED_HOST, "ccproxy_gateway_refused_total", "reason=\"host_or_origin\"", "") \
 	C(REFUSED_MEMORY, "ccproxy_gateway_refused_total", "reason=\"memory\"", "") \
+	C(REFUSED_RATE, "ccproxy_gateway_refused_total", "reason=\"rate\"", "") \
+	C(REFUSED_HEADER, "ccproxy_gateway_refused_total", "reason=\"header\"", "") \
+	C(LIMIT_EVENT_BYTES, "ccproxy_gateway_events_over_limit_total", "limit=\"max_event_bytes\"", "Rejected events that were beyond a limit.") \
+	C(LIMIT_DEPTH, "ccproxy_gateway_events_over_limit_total", "limit=\"max_depth\"", "") \
+	C(RELOADS, "ccproxy_gateway_reloads_total", "outcome=\"ok\"", "Reloads of the settings, by outcome.") \
+	C(RELOADS_FAILED, "ccproxy_gateway_reloads_total", "outcome=\"failed\"", "") \
+	C(CONNECTION_LIMIT, "ccproxy_gateway_connection_limit_reached_total", "", "Times the last free connection was taken: further clients wait to be accepted.") \
 	C(CONNECTIONS_OPENED, "ccproxy_gateway_connections_total", "", "Client connections accepted.") \
 	C(TIMEOUT_HEADER, "ccproxy_gateway_timeouts_total", "phase=\"header\"", "Connections closed for being too slow, by phase.") \
 	C(TIMEOUT_BODY, "ccproxy_gateway_timeouts_total", "phase=\"body\"", "") \

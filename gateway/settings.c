@@ -416,10 +416,62 @@ settings_load(struct settings *s, const struct settings_input *in,
 		return false;
 	if (!settings_check(s, error))
 		return false;
-	if (s->storage != STORAGE_SQLITE && s->metrics_db_url[0] == '\0' && !environment(in->envp, "PGHOST") &&
+	if (*action != ACTION_PRINT_CONFIG && s->storage != STORAGE_SQLITE && s->metrics_db_url[0] == '\0' && !environment(in->envp, "PGHOST") &&
 		!environment(in->envp, "PGSERVICE") && !environment(in->envp, "PGDATABASE"))
 		return fail(error, "metrics_db_url is not set: give --metrics-db-url postgres://user@host/database, "
 					"CCPROXY_METRICS_DB_URL, or libpq's PGHOST and PGDATABASE");
+	return true;
+}
+
+#define RELOADABLE(field) [SETTING_##field] = true,
+
+static const bool reloadable[SETTINGS_NUMBER] = {SETTINGS_RELOADABLE(RELOADABLE)};
+
+static size_t
+field_size(const struct setting *st)
+{
+	return st->type == SETTING_TYPE_TEXT ? sizeof(const char *)
+		: st->type == SETTING_TYPE_FLAG ? sizeof(bool) : sizeof(int64_t);
+}
+
+bool
+settings_keep_fixed(struct settings *s, const struct settings *old, char *list, size_t size)
+{
+	size_t		len = 0;
+
+	list[0] = '\0';
+	for (int i = 0; i < SETTINGS_NUMBER; i++)
+	{
+		const struct setting *st = &settings_table[i];
+		char	   *mine = (char *) s + st->offset;
+		const char *theirs = (const char *) old + st->offset;
+		bool		same = st->type == SETTING_TYPE_TEXT
+			? strcmp(*(const char *const *) mine, *(const char *const *) theirs) == 0
+			: memcmp(mine, theirs, field_size(st)) == 0;
+
+		if (reloadable[i])
+			continue;
+		s->origin[i] = old->origin[i];
+		if (same)
+			continue;
+		if (len < size)
+			len += (size_t) snprintf(list + len, size - len, "%s%s", len > 0 ? ", " : "", st->key);
+		if (st->type == SETTING_TYPE_TEXT)
+		{
+			char	   *copy = strdup(*(const char *const *) theirs);
+
+			if (copy == NULL)
+				return false;
+			free(s->owned[i]);
+			s->owned[i] = copy;
+			*(const char **) mine = copy;
+		}
+		else
+			memcpy(mine, theirs, field_size(st));
+	}
+	memcpy(s->listen_host, old->listen_host, sizeof(s->listen_host));
+	s->listen_port = old->listen_port;
+	s->listen_loopback = old->listen_loopback;
 	return true;
 }
 
@@ -485,6 +537,8 @@ settings_check(struct settings *s, char error[SETTINGS_ERROR_SIZE])
 					s->max_connections,
 					(s->max_connections + HTTP_CONNECTIONS_PER_WORKER - 1) / HTTP_CONNECTIONS_PER_WORKER,
 					HTTP_CONNECTIONS_PER_WORKER);
+	if ((s->tls_cert_file[0] == '\0') != (s->tls_key_file[0] == '\0'))
+		return fail(error, "tls_cert_file and tls_key_file belong together: set both or neither");
 	if (s->max_event_bytes > s->max_body_bytes)
 		return fail(error, "max_event_bytes must not be larger than max_body_bytes");
 	if (s->inflight_bytes < s->max_body_bytes)

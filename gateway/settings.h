@@ -7,8 +7,8 @@
  * struct, the flags, the environment names, the file's keys, --help and
  * --print-config all come from it.
  *
- * settings_load runs in main before any thread exists; afterwards the struct
- * is read-only and any thread may read it.
+ * settings_load runs in main; afterwards the struct is read-only and any thread
+ * may read it. A reload makes another one and the old one stays as it is.
  */
 #ifndef GATEWAY_SETTINGS_H
 #define GATEWAY_SETTINGS_H
@@ -48,6 +48,10 @@
 	  "address and port to listen on; beyond loopback both token files are required") \
 	S(TEXT, allowed_hosts, "allowed_hosts", "", 0, 0, false, \
 	  "further names, comma-separated, that a request's Host may carry (a proxy in front)") \
+	S(TEXT, tls_cert_file, "tls_cert_file", "", 0, 0, false, \
+	  "certificate chain (PEM): serve HTTPS, TLS 1.2 or later") \
+	S(TEXT, tls_key_file, "tls_key_file", "", 0, 0, false, \
+	  "its private key (PEM)") \
 	S(FLAG, metrics_enabled, "metrics_enabled", "true", 0, 0, false, \
 	  "false: events are answered 200 with \"stored\": false and dropped") \
 	S(TEXT, metrics_storage, "metrics_storage", "postgres", 0, 0, false, \
@@ -74,6 +78,14 @@
 	  "largest single event") \
 	S(COUNT, max_events_per_request, "max_events_per_request", "10000", 1, 1000000, false, \
 	  "most events in one request") \
+	S(COUNT, max_depth, "max_depth", "64", 1, 512, false, \
+	  "deepest nesting of an event; a deeper one is rejected") \
+	S(COUNT, max_gzip_ratio, "max_gzip_ratio", "200", 2, 10000, false, \
+	  "most a compressed body of more than 1 MiB may grow by; beyond it 413") \
+	S(BYTES, max_header_bytes, "max_header_bytes", "16KiB", 4096, SETTINGS_MiB, false, \
+	  "memory for a request's line and headers; beyond it 431") \
+	S(COUNT, max_requests_per_second, "max_requests_per_second", "0", 0, 1000000, false, \
+	  "requests a second from one client address (IPv6: a /64); beyond it 429; 0: no limit") \
 	S(COUNT, max_connections, "max_connections", "960", 1, 30000, false, \
 	  "most client connections at a time") \
 	S(COUNT, workers, "workers", "0", 0, 256, false, \
@@ -122,6 +134,17 @@
 	  "do not store error_message") \
 	S(TEXT, log_level, "log_level", "info", 0, 0, false, \
 	  "debug, info, warning or error")
+
+/*
+ * R(field): what a running gateway takes from its file (or environment) with
+ * SIGHUP; a change of any other setting needs a restart.
+ */
+#define SETTINGS_RELOADABLE(R) \
+	R(allowed_hosts) R(tls_cert_file) R(tls_key_file) R(metrics_enabled) R(prometheus_enabled) R(dashboard_enabled) \
+	R(max_body_bytes) R(max_event_bytes) R(max_events_per_request) R(max_depth) R(max_gzip_ratio) \
+	R(max_requests_per_second) R(header_timeout_ms) R(body_timeout_ms) R(request_deadline_ms) \
+	R(shutdown_deadline_ms) R(ingest_token_file) R(read_token_file) R(hash_user_ids) R(drop_client_ip) \
+	R(drop_user_agent) R(drop_error_message) R(log_level)
 
 #define SETTINGS_C_TYPE_TEXT	const char *
 #define SETTINGS_C_TYPE_FLAG	bool
@@ -209,6 +232,13 @@ bool		settings_check(struct settings *s, char error[SETTINGS_ERROR_SIZE])
 bool		settings_check_storage(struct settings *s, char error[SETTINGS_ERROR_SIZE])
 			__attribute__((warn_unused_result));
 void		settings_free(struct settings *s);
+/*
+ * For a reload: gives s the values of old for what needs a restart, and names
+ * those that would have changed in list, separated by commas. False when out of
+ * memory.
+ */
+bool		settings_keep_fixed(struct settings *s, const struct settings *old, char *list, size_t size)
+			__attribute__((warn_unused_result));
 void		settings_print_help(FILE *out, const char *program);
 /* Every setting with its value (secrets redacted) and its origin. */
 void		settings_print(FILE *out, const struct settings *s);

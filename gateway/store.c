@@ -51,6 +51,7 @@ struct store
 	pthread_t	thread;
 
 	_Atomic int64_t give_up_us; /* monotonic: the committer must be done by then */
+	_Atomic int64_t beat_us;	/* monotonic: when the committer was last seen at work */
 	_Atomic int64_t retry_at_us;	/* monotonic: the next attempt to connect */
 	struct prices prices;		/* has a lock of its own */
 	struct queue queue;			/* likewise */
@@ -127,6 +128,7 @@ back_off(struct store *s)
 		bool		closing;
 		bool		empty = queue_is_empty(&s->queue, &closing);
 
+		atomic_store(&s->beat_us, now_us);
 		if (batch_is_due(s, now_us))
 			give_up_batch(s);
 		if (closing && (now_us >= atomic_load(&s->give_up_us) || queue_is_spoolable(&s->queue) ||
@@ -409,6 +411,7 @@ committer_main(void *arg)
 		bool		closing;
 		bool		empty = queue_is_empty(&s->queue, &closing);
 
+		atomic_store(&s->beat_us, monotonic_us());
 		if (closing && ((empty && s->batch.submissions == NULL) ||
 						monotonic_us() >= atomic_load(&s->give_up_us)))
 			break;
@@ -468,6 +471,7 @@ store_open(const struct settings *settings)
 	s->committer.session.give_up_us = &s->give_up_us;
 	atomic_init(&s->give_up_us, INT64_MAX);
 	atomic_init(&s->retry_at_us, 0);
+	atomic_init(&s->beat_us, monotonic_us());
 	batch_init(&s->batch);
 	prices_init(&s->prices);
 	pthread_mutex_init(&s->lock, NULL);
@@ -519,6 +523,13 @@ struct catalogue *
 store_get_prices(struct store *s)
 {
 	return prices_get(&s->prices);
+}
+
+bool
+store_alive(struct store *s)
+{
+	/* a batch may take several statements of the longest kind */
+	return s->file_only || monotonic_us() - atomic_load(&s->beat_us) < 4 * PGSESSION_TIMEOUT_US;
 }
 
 bool

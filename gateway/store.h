@@ -90,6 +90,8 @@ void		store_get_facts(struct store *s, struct store_facts *facts);
 /* The prices in effect, to be let go of with catalogue_release(); NULL while
  * there are none. Cheap; any thread. */
 struct catalogue *store_get_prices(struct store *s) __attribute__((warn_unused_result));
+/* True while the committer is at work: for a watchdog, not for readiness. */
+bool		store_alive(struct store *s);
 /* True while events can be made durable. */
 bool		store_ready(struct store *s, struct store_state *state);
 /* Seconds a client should wait before trying again (from the real back-off). */

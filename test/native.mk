@@ -40,9 +40,12 @@ $(OUT)/libgateway.a: $(GW_SRC:%.c=$(OUT)/o/%.o)
 $(OUT)/libcore.a $(OUT)/libgateway.a:
 	rm -f $@ && ar rcs $@ $^
 
+# the test of what happens without memory decides which allocation fails
+$(OUT)/unit/gateway_oom: WRAP = $(foreach f,malloc calloc realloc strdup strndup,-Wl,--wrap=$(f)) -fno-builtin
+
 $(OUT)/unit/gateway_%: test/unit/gateway_%.c $(OUT)/libgateway.a $(OUT)/libcore.a
 	@mkdir -p $(@D)
-	$(CC) $(FLAGS) $(OPT) -MMD -MP -MF $@.d -o $@ $< $(OUT)/libgateway.a $(OUT)/libcore.a $(PKG_LIBS) -lpthread -lm
+	$(CC) $(FLAGS) $(OPT) -MMD -MP -MF $@.d $(WRAP) -o $@ $< $(OUT)/libgateway.a $(OUT)/libcore.a $(PKG_LIBS) -lpthread -lm
 
 $(OUT)/unit/%: test/unit/%.c $(OUT)/libcore.a
 	@mkdir -p $(@D)

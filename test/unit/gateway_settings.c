@@ -185,6 +185,31 @@ test_log(void)
 	is_int((int64_t) log_format(line, 20, 0, LOG_LEVEL_INFO, fields), 19, "a log line is cut");
 }
 
+static void
+test_reload(void)
+{
+	struct settings old;
+	struct settings new;
+	char		error[SETTINGS_ERROR_SIZE];
+	char		list[SETTINGS_ERROR_SIZE];
+	const char *before = "listen = 127.0.0.1:1\nworkers = 8\nmax_depth = 3\nmetrics_db_url = dbname=a\n";
+	const char *after = "listen = 127.0.0.1:2\nworkers = 9\nmax_depth = 4\nmetrics_db_url = dbname=b\n";
+
+	settings_defaults(&old);
+	settings_defaults(&new);
+	ok(settings_parse_file(&old, before, strlen(before), "f", error) && settings_check(&old, error) &&
+	   settings_parse_file(&new, after, strlen(after), "f", error) && settings_check(&new, error), "two sets");
+	ok(settings_keep_fixed(&new, &old, list, sizeof(list)), "a reload");
+	is_str(list, "listen, metrics_db_url, workers", "names what needs a restart");
+	is_int(new.max_depth, 4, "takes the rest");
+	ok(new.workers == 8 && strcmp(new.metrics_db_url, "dbname=a") == 0 && new.listen_port == 1, "and keeps those");
+	settings_free(&old);
+	is_str(new.metrics_db_url, "dbname=a", "in texts of its own");
+	ok(settings_keep_fixed(&new, &new, list, 10), "nothing has changed");
+	is_str(list, "", "... nothing is named");
+	settings_free(&new);
+}
+
 int
 main(void)
 {
@@ -212,5 +237,6 @@ main(void)
 	settings_free(&s);
 	unlink(file);
 	unlink(bad_file);
+	test_reload();
 	return done_testing();
 }
