@@ -10,7 +10,7 @@
 #include "gateway/log.h"
 
 static const struct route *const routes[] = {
-	&route_events, &route_stats, &route_requests, &route_request, &route_values, &route_api_health, &route_openapi,
+	&route_events, &route_stats, &route_requests, &route_request, &route_values, &route_budget, &route_api_health, &route_openapi,
 	&route_prometheus,
 	&route_dashboard, &route_static, &route_livez, &route_readyz
 };

@@ -251,10 +251,16 @@ run(const struct settings *settings, const struct settings_input *input, const s
 		maintained = maintenance != NULL;
 	}
 	g->reader = maintained ? reader_open(settings) : NULL;
-	http = g->reader ? http_start(g, error) : NULL;
+	g->budgets = g->reader ? budgets_open(settings) : NULL;
+	http = g->budgets ? http_start(g, error) : NULL;
 	if (http == NULL)
 	{
 		print_error(error);
+		if (g->budgets)
+		{
+			budgets_close(g->budgets);
+			budgets_free(g->budgets);
+		}
 		if (g->reader)
 		{
 			reader_close(g->reader);
@@ -287,12 +293,14 @@ run(const struct settings *settings, const struct settings_input *input, const s
 	wait_for_bodies(g);
 	store_close(g->store, (int) settings->shutdown_deadline_ms);
 	reader_close(g->reader);
+	budgets_close(g->budgets);
 	if (!http_stop(http, DRAIN_ANSWERS_MS))
 	{
 		log_event(LOG_LEVEL_ERROR, "stopped_with_suspended_requests", LOG_I64("requests", atomic_load(&g->suspended)));
 		_exit(EXIT_FORCED);
 	}
 	reader_free(g->reader);
+	budgets_free(g->budgets);
 	store_free(g->store);
 	auth_free(g->auth);
 	tls_free_all();

@@ -26,6 +26,7 @@
 
 #include "gateway/arena.h"
 #include "gateway/auth.h"
+#include "gateway/budget.h"
 #include "gateway/decode.h"
 #include "gateway/exposition.h"
 #include "gateway/gunzip.h"
@@ -47,6 +48,7 @@ struct gateway
 	struct auth *auth;
 	struct store *store;
 	struct reader *reader;
+	struct budgets *budgets;
 	_Atomic bool draining;
 	_Atomic int64_t body_bytes; /* held by bodies being received */
 	_Atomic int64_t requests;	/* being served, suspended ones included */
@@ -160,6 +162,8 @@ struct request
 	struct values_query values;
 	enum exposition_part part;
 	bool		openmetrics;
+	struct budget_question budget;
+	struct budget_waiter budget_waiter;
 };
 
 struct request *request_new(struct gateway *g, struct connection *c, struct MHD_Connection *mhd, const char *uri);
@@ -197,6 +201,7 @@ extern const struct route route_request;
 extern const struct route route_values;
 extern const struct route route_api_health;
 extern const struct route route_openapi;
+extern const struct route route_budget;
 extern const struct route route_prometheus;
 extern const struct route route_dashboard;
 extern const struct route route_static;

@@ -49,6 +49,11 @@
 	C(READ_CACHE_CONFIRMED, "ccproxy_gateway_read_answers_total", "source=\"confirmed\"", "") \
 	C(READ_CACHE_MISSES, "ccproxy_gateway_read_answers_total", "source=\"query\"", "") \
 	C(READ_CACHE_EVICTIONS, "ccproxy_gateway_read_cache_evictions_total", "", "Kept answers that had to go for newer ones (read_cache_bytes).") \
+	C(BUDGET_CHECKS_ALLOWED, "ccproxy_gateway_budget_checks_total", "outcome=\"allowed\"", "Budget checks answered, by outcome; unknown: without a recent state of the budgets.") \
+	C(BUDGET_CHECKS_DENIED, "ccproxy_gateway_budget_checks_total", "outcome=\"denied\"", "") \
+	C(BUDGET_CHECKS_UNKNOWN, "ccproxy_gateway_budget_checks_total", "outcome=\"unknown\"", "") \
+	C(BUDGET_REFRESHES, "ccproxy_gateway_budget_refreshes_total", "outcome=\"ok\"", "Times the budgets were read, by outcome.") \
+	C(BUDGET_REFRESHES_FAILED, "ccproxy_gateway_budget_refreshes_total", "outcome=\"failed\"", "") \
 	C(STORE_BATCHES, "ccproxy_gateway_batches_total", "outcome=\"committed\"", "Batches of events, by outcome.") \
 	C(STORE_BATCHES_FAILED, "ccproxy_gateway_batches_total", "outcome=\"failed\"", "") \
 	C(EVENTS_SUSPECTED, "ccproxy_gateway_events_suspected_total", "", "Events whose key was stored lately: they go through the staging path.") \
@@ -120,7 +125,7 @@ enum self_histogram
 /* SELF_ROUTES(R): R(symbol, name) */
 #define SELF_ROUTES(R) \
 	R(OTHER, "other") R(EVENTS, "events") R(STATS, "stats") R(REQUEST, "request") \
-	R(REQUESTS, "requests") R(VALUES, "values") R(HEALTH, "health") R(OPENAPI, "openapi") \
+	R(REQUESTS, "requests") R(VALUES, "values") R(HEALTH, "health") R(OPENAPI, "openapi") R(BUDGET, "budget") \
 	R(PROMETHEUS, "prometheus") R(DASHBOARD, "dashboard") R(STATIC, "static") \
 	R(LIVEZ, "livez") R(READYZ, "readyz")
 

@@ -530,6 +530,12 @@ settings_check(struct settings *s, char error[SETTINGS_ERROR_SIZE])
 						"use postgres://user@host:port/database or host=... dbname=...");
 		PQconninfoFree(options);
 	}
+	if (strcmp(s->budget_unpriced, "average") != 0 && strcmp(s->budget_unpriced, "ignore") != 0 && strcmp(s->budget_unpriced, "deny") != 0)
+		return fail(error, "budget_unpriced must be average, ignore or deny, not \"%s\"", s->budget_unpriced);
+	if (strcmp(s->budget_in_flight, "average") != 0 && strcmp(s->budget_in_flight, "ignore") != 0)
+		return fail(error, "budget_in_flight must be average or ignore, not \"%s\"", s->budget_in_flight);
+	if (strcmp(s->budget_unreachable, "allow") != 0 && strcmp(s->budget_unreachable, "deny") != 0)
+		return fail(error, "budget_unreachable must be allow or deny, not \"%s\"", s->budget_unreachable);
 	if (!log_level_parse(s->log_level, &level))
 		return fail(error, "log_level must be debug, info, warning or error, not \"%s\"", s->log_level);
 	if (s->workers > 0 && s->workers * HTTP_CONNECTIONS_PER_WORKER < s->max_connections)

@@ -120,6 +120,16 @@
 	  "the database's housekeeping (CALL ccproxy.maintain()) is done every so often; 0: not by this gateway") \
 	S(MILLIS, statement_timeout_ms, "statement_timeout_ms", "10000", 10, 3600000, false, \
 	  "longest a reading query may run") \
+	S(TEXT, budget_unpriced, "budget_unpriced", "average", 0, 0, false, \
+	  "what a budget's requests without a price count as in /metrics/api/budget/check: average (of its priced ones), ignore, or deny (any one denies)") \
+	S(TEXT, budget_in_flight, "budget_in_flight", "average", 0, 0, false, \
+	  "what a budget's requests in flight count as: average (of its priced ones) or ignore") \
+	S(TEXT, budget_unreachable, "budget_unreachable", "allow", 0, 0, false, \
+	  "while budgets cannot be read: allow (what was exceeded stays denied) or deny") \
+	S(SECONDS, budget_stale_ms, "budget_stale_s", "10", 1000, 3600000, false, \
+	  "budgets that were read longer ago cannot be read, as far as budget_unreachable goes") \
+	S(MILLIS, budget_wait_ms, "budget_wait_ms", "250", 1, 60000, false, \
+	  "longest a check waits for budgets when none were read lately") \
 	S(TEXT, ingest_token_file, "ingest_token_file", "", 0, 0, false, \
 	  "file of tokens, one per line, that may post events; none: no token needed (loopback only)") \
 	S(TEXT, read_token_file, "read_token_file", "", 0, 0, false, \

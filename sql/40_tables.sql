@@ -122,6 +122,7 @@ BEGIN
     PERFORM ccproxy._create_views();
     PERFORM ccproxy._create_health_view();
     PERFORM ccproxy._create_bi_views();
+    PERFORM ccproxy._create_budget_table();
     PERFORM ccproxy._ensure_current_partitions();
 END
 $$;

@@ -9,7 +9,7 @@ BEGIN
     EXECUTE format('GRANT SELECT ON ccproxy.requests, ccproxy.request_log, ccproxy.rollup_service, ccproxy.rollup_user, '
         'ccproxy.service_key, ccproxy.user_key, ccproxy.rollup_state, ccproxy.crash_sentinel, ccproxy.dirty_minute, ccproxy.counter_total, ccproxy.job, ccproxy.rejected_event, ccproxy.health, '
         'ccproxy.requests_by_minute, ccproxy.requests_by_hour, ccproxy.requests_by_day, ccproxy.usage_by_model, ccproxy.usage_by_user, '
-        'ccproxy.errors_by_type, ccproxy.prometheus, ccproxy.unpriced_models, ccproxy.cost_differences TO %I', role);
+        'ccproxy.errors_by_type, ccproxy.budget, ccproxy.budget_status, ccproxy.prometheus, ccproxy.unpriced_models, ccproxy.cost_differences TO %I', role);
     -- settings that answers depend on; the secret beside them is nobody's
     EXECUTE format('GRANT SELECT (cost_source, prometheus_users) ON ccproxy.configuration TO %I', role);
 END
@@ -77,6 +77,7 @@ BEGIN
         'ccproxy._create_job_table()',
         'ccproxy._create_health_view()',
         'ccproxy._create_bi_views()',
+        'ccproxy._create_budget_table()',
         'ccproxy.mark_dirty(timestamptz, timestamptz)',
         'ccproxy._fold_rows(text, text, boolean)',
         'ccproxy._raw_cells(text, tstzmultirange, "char")',
