@@ -42,6 +42,7 @@ build/$(EXTENSION)--$(EXTVERSION).sql: $(sort $(wildcard sql/*.sql))
 # ---------------------------------------------------------------- gateway
 include gateway/gateway.mk
 include pricing/pricing.mk
+include gateway/grafana/grafana.mk
 
 # Without its libraries the extension still builds and installs alone.
 GATEWAY_MISSING := $(strip $(foreach lib,$(GATEWAY_LIBS),$(shell pkg-config --exists $(lib) 2>/dev/null || echo $(lib))))
@@ -142,4 +143,5 @@ help:
 ##   make bench           measurements (BENCH=test/bench/ingest chooses)
 ##   make soak            ten minutes of load: memory must not grow (SOAK_SECONDS=600)
 ##   make catalogue       bring the shipped prices up to date (needs npm)
+##   make grafana-schema  bring the schema of the dashboards up to date (needs npm)
 ##   make clean           remove what was built; var/ stays

@@ -175,8 +175,11 @@ exposition_number(char out[EXPOSITION_NUMBER_BYTES], double value)
 enum traffic_value
 {
 	VALUE_COUNTER,				/* count is the value */
+	VALUE_GAUGE,				/* likewise */
 	VALUE_HISTOGRAM
 };
+
+static const char *const value_types[] = {"counter", "gauge", "histogram"};
 
 struct traffic_family
 {
@@ -202,6 +205,21 @@ static const struct traffic_family families[TRAFFIC_FAMILIES] = {
 	1, {"model"}},
 	{"errors", "ccproxy_errors_total", "LLM requests that failed.", VALUE_COUNTER,
 	2, {"error_type", "endpoint_type"}},
+	{"budget_limit", "ccproxy_budget_limit_dollars", "What may be spent in the budget's current period.", VALUE_GAUGE,
+	4, {"budget", "scope", "value", "period"}},
+	{"budget_warn", "ccproxy_budget_warn_dollars", "Spending from which the budget's state is warning.", VALUE_GAUGE,
+	4, {"budget", "scope", "value", "period"}},
+	{"budget_spent", "ccproxy_budget_spent_dollars", "What has been spent in the budget's current period.", VALUE_GAUGE,
+	4, {"budget", "scope", "value", "period"}},
+	{"budget_projected", "ccproxy_budget_projected_dollars", "What will be spent by the end of the period at the same pace.", VALUE_GAUGE,
+	4, {"budget", "scope", "value", "period"}},
+	{"budget_unpriced", "ccproxy_budget_unpriced_requests", "Requests in the budget's current period with tokens but without a price.", VALUE_GAUGE,
+	4, {"budget", "scope", "value", "period"}},
+	{"unpriced", "ccproxy_unpriced_requests", "Requests of the last 24 hours with tokens but without a price.", VALUE_GAUGE,
+	1, {"model"}},
+	{"refresh_lag", "ccproxy_refresh_lag_seconds", "How long minutes have waited to be rolled up.", VALUE_GAUGE, 0, {NULL}},
+	{"partitions_ahead", "ccproxy_partitions_ahead", "Partitions that exist for times to come.", VALUE_GAUGE, 0, {NULL}},
+	{"dirty_minutes", "ccproxy_dirty_minutes", "Minutes that wait to be rolled up.", VALUE_GAUGE, 0, {NULL}},
 };
 
 static const char *const bounds[TRAFFIC_BOUNDS] = {
@@ -303,7 +321,7 @@ traffic_write(struct exposition *x, struct traffic_sample *samples, size_t n)
 		written.len = 0;
 		write_labels(&written, labels, (size_t) f->nlabels);
 		if (s.family != open)
-			exposition_family(x, f->family, f->value == VALUE_HISTOGRAM ? "histogram" : "counter", f->help);
+			exposition_family(x, f->family, value_types[f->value], f->help);
 		open = s.family;
 		if (f->value == VALUE_HISTOGRAM)
 			write_histogram(&x->text, f, &written, &s);

@@ -60,10 +60,10 @@ void		exposition_escape(struct text *out, const char *value);
 void		exposition_number(char out[EXPOSITION_NUMBER_BYTES], double value);
 
 /*
- * The traffic of the database: rows of ccproxy.prometheus_samples(). Families
- * by index; label values in the order of the table in exposition.c.
+ * The traffic of the database: rows of ccproxy.prometheus_samples() and
+ * prometheus_gauges(). Families by index; label values in the order of the table in exposition.c.
  */
-#define TRAFFIC_FAMILIES 6
+#define TRAFFIC_FAMILIES 15
 #define TRAFFIC_LABELS_MAX 4
 #define TRAFFIC_BOUNDS 13
 

@@ -19,7 +19,8 @@
 #define SAMPLES_SQL \
 	"SELECT s.family, s.bucket_counts, s.sum, s.count, " \
 	"s.label_values[1], s.label_values[2], s.label_values[3], s.label_values[4] " \
-	"FROM ccproxy.prometheus_samples() AS s"
+	"FROM (SELECT * FROM ccproxy.prometheus_samples() " \
+	"UNION ALL SELECT g.family, g.label_values, NULL, NULL, g.value FROM ccproxy.prometheus_gauges() AS g) AS s"
 
 enum sample_column
 {

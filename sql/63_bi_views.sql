@@ -77,6 +77,23 @@ BEGIN
                 FROM ccproxy._dirty d WHERE d.minute < (SELECT minutes_from FROM ccproxy.rollup_state)$part$ ELSE '' END);
     END LOOP;
 
+    -- By days where those are closed and clean, or their quarter hours have
+    -- expired; by quarter hours in the others.
+    EXECUTE format($view$
+        CREATE OR REPLACE VIEW ccproxy._service_days AS
+        SELECT b.bucket, %s, u.m
+          FROM ccproxy.rollup_service b
+         CROSS JOIN LATERAL ccproxy.unpack(b.cells) AS u
+          JOIN ccproxy.service_key k ON k.id = u.key
+         WHERE b.grain = 'd' AND b.bucket < (SELECT days_closed FROM ccproxy.rollup_state)
+           AND (b.bucket < (SELECT quarters_from FROM ccproxy.rollup_state)
+                OR NOT EXISTS (SELECT FROM ccproxy._dirty d WHERE ccproxy._bucket('d', d.minute) = b.bucket))
+        UNION ALL
+        SELECT q.* FROM ccproxy._service_quarters q
+         WHERE q.bucket >= (SELECT days_closed FROM ccproxy.rollup_state)
+            OR ccproxy._bucket('d', q.bucket) >= (SELECT quarters_from FROM ccproxy.rollup_state)
+           AND ccproxy._bucket('d', q.bucket) IN (SELECT ccproxy._bucket('d', d.minute) FROM ccproxy._dirty d)$view$, service_keys);
+
     -- The same of the user cube, by hours: closed clean ones, raw for the rest.
     EXECUTE format($view$
         CREATE OR REPLACE VIEW ccproxy._user_hours AS
@@ -112,9 +129,9 @@ BEGIN
          'Requests by minute and endpoint_type, method, model, status_code, error_type, as long as minutes are kept'),
         ('requests_by_hour',   '_service_quarters', '1 hour',   'endpoint_type, method, model, status_code, error_type',
          'Requests by hour (UTC) and endpoint_type, method, model, status_code, error_type, as long as quarter hours are kept'),
-        ('requests_by_day',    '_service_quarters', '1 day',    'endpoint_type, method, model, status_code, error_type',
-         'Requests by day (UTC) and endpoint_type, method, model, status_code, error_type, as long as quarter hours are kept'),
-        ('usage_by_model',     '_service_quarters', '1 day',    'model',
+        ('requests_by_day',    '_service_days', '1 day',    'endpoint_type, method, model, status_code, error_type',
+         'Requests by day (UTC) and endpoint_type, method, model, status_code, error_type'),
+        ('usage_by_model',     '_service_days', '1 day',    'model',
          'Usage by day (UTC) and model'),
         ('errors_by_type',     '_service_quarters', '1 hour',   'error_type, endpoint_type, model',
          'Failed requests by hour (UTC) and error_type (http_<status> or unknown for failures without one), endpoint_type, model'),
@@ -143,6 +160,7 @@ BEGIN
     COMMENT ON VIEW ccproxy._dirty IS 'Internal: minutes that await a refresh.';
     COMMENT ON VIEW ccproxy._service_minutes IS 'Internal: cells of the service cube by minute.';
     COMMENT ON VIEW ccproxy._service_quarters IS 'Internal: cells of the service cube by quarter hour, by minute where that is not closed or dirty.';
+    COMMENT ON VIEW ccproxy._service_days IS 'Internal: cells of the service cube by day, by quarter hour where that is not closed or dirty.';
     COMMENT ON VIEW ccproxy._user_hours IS 'Internal: cells of the user cube by hour.';
 END
 $$;
