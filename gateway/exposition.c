@@ -219,7 +219,7 @@ static const struct traffic_family families[TRAFFIC_FAMILIES] = {
 	1, {"model"}},
 	{"refresh_lag", "ccproxy_refresh_lag_seconds", "How long minutes have waited to be rolled up.", VALUE_GAUGE, 0, {NULL}},
 	{"partitions_ahead", "ccproxy_partitions_ahead", "Partitions that exist for times to come.", VALUE_GAUGE, 0, {NULL}},
-	{"dirty_minutes", "ccproxy_dirty_minutes", "Minutes that wait to be rolled up.", VALUE_GAUGE, 0, {NULL}},
+	{"dirty_minutes", "ccproxy_refresh_backlog", "Minutes that wait to be rolled up.", VALUE_GAUGE, 0, {NULL}},
 };
 
 static const char *const bounds[TRAFFIC_BOUNDS] = {

@@ -348,6 +348,9 @@ is($label->{headers}{'x-content-type-options'}, 'nosniff', '... and as nothing e
 is(get('/metrics/api/openapi.json')->{json}{openapi}, '3.1.0', 'the document is served');
 get('/metrics/prometheus');
 get('/metrics/dashboard');
+sql(q{SELECT ccproxy.set_budget('all', 100), ccproxy.set_budget('user', 0, 'day', 'user', 'user-3')});
+get('/metrics/api/budget/check?user=user-3');
+get('/metrics/api/budget/check?users=user-3');
 get('/metrics/static/app.js');
 get('/metrics/static/none');
 get('/livez');
