@@ -29,7 +29,7 @@ SQL
 
 # The same in plain SQL over the rows. now() is that of the question's transaction.
 my %raw = (
-	1 => q{SELECT model, count(*), sum(total_tokens), coalesce(sum(total_cost), 0) AS c FROM ccproxy.requests WHERE user_id = 'alice' AND date_trunc('month', ts AT TIME ZONE 'Europe/Berlin') = date_trunc('month', now() AT TIME ZONE 'Europe/Berlin') - interval '1 month' GROUP BY 1 ORDER BY 4 DESC, 1},
+	1 => q{SELECT model, count(*), sum(total_tokens), sum(total_cost) AS c FROM ccproxy.requests WHERE user_id = 'alice' AND date_trunc('month', ts AT TIME ZONE 'Europe/Berlin') = date_trunc('month', now() AT TIME ZONE 'Europe/Berlin') - interval '1 month' GROUP BY 1 ORDER BY 4 DESC NULLS LAST, 1},
 	2 => q{SELECT (ts AT TIME ZONE 'America/New_York')::date, coalesce(sum(total_cost), 0) FROM ccproxy.requests WHERE date_trunc('month', ts AT TIME ZONE 'America/New_York') = date_trunc('month', now() AT TIME ZONE 'America/New_York') AND ts < now() GROUP BY 1 ORDER BY 1},
 	3 => q{SELECT coalesce(user_id, 'anonymous'), sum(total_cost), count(*) FROM ccproxy.requests WHERE ts >= now() - interval '30 days' AND ts < now() GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 10},
 	4 => q{SELECT coalesce(team_id, 'none'), sum(total_cost), round(100 * sum(total_cost) / nullif(sum(sum(total_cost)) OVER (), 0), 1) FROM ccproxy.requests WHERE ts >= date_trunc('week', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' AND ts < now() GROUP BY 1 ORDER BY 2 DESC, 1},
