@@ -248,6 +248,26 @@ subtest 'too slow is as good as away' => sub {
 	$gateway->stop;
 };
 
+subtest 'a row the server refuses when it is drained' => sub {
+	my $spool = new_spool();
+	my $gateway = start(spool => $spool);
+	$node->stop('fast');
+	wait_away($gateway);
+	my $events = events_of(ids('poison', 1, 300));
+	$events->[123]{user_id} = 'poison';
+	is($gateway->post($events)->{json}{spooled}, 300, 'it is spooled with others');
+	$gateway->stop('KILL');
+	$node->start;
+	sql(q{ALTER TABLE ccproxy.request_log ADD CONSTRAINT no_poison CHECK (user_id IS DISTINCT FROM 'poison')});
+	$gateway = start(spool => $spool);
+	wait_drained($gateway);
+	is(stored('poison'), '299|299', 'the others are stored');
+	is(sql('SELECT count(*), min(sqlstate) FROM ccproxy.rejected_event'), '1|23514', 'it is recorded');
+	is(metric($gateway, 'spool_events_total{outcome="rejected"}'), 1, 'and counted');
+	$gateway->stop;
+	sql('ALTER TABLE ccproxy.request_log DROP CONSTRAINT no_poison; DELETE FROM ccproxy.rejected_event');
+};
+
 subtest 'the bound' => sub {
 	my $spool = new_spool();
 	my $gateway = start(spool => $spool, args => [ '--spool-max-bytes', '1MiB' ]);
