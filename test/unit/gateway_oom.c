@@ -201,7 +201,7 @@ test_batch(void)
 	bool		filled;
 
 	batch_init(&b);
-	filled = batch_fill(&b, &s, 1);
+	filled = batch_fill(&b, &s, 1, NULL);
 	if (filled ? b.nitems + b.nrepeats != 5 : b.nitems + b.nrepeats + (size_t) b.nunits != 0)
 		ok(false, "a batch without memory is whole or empty");
 	batch_free(&b);
