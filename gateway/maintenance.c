@@ -21,6 +21,7 @@
 #include "gateway/store.h"
 
 #define FIRST_LOOK_US		INT64_C(200000) /* how often it asks whether the store has connected */
+#define BEHIND_PAUSE_US		INT64_C(100000) /* between runs while there is a backlog, and the least at all */
 #define US_PER_MS			INT64_C(1000)
 #define US_PER_SECOND		INT64_C(1000000)
 #define NS_PER_US			1000
@@ -51,6 +52,7 @@ struct maintenance
 
 	/* the thread's */
 	struct pgsession session;
+	bool		behind;			/* the last run left work behind */
 	int			failures;		/* runs in a row that failed */
 	int64_t		lost_since_us;
 	char		last_reason[PGSESSION_MESSAGE_BYTES];
@@ -112,7 +114,13 @@ run_once(struct maintenance *m, struct pgfailure *failure)
 		return false;
 	result = pgsession_exec(&m->session, "CALL ccproxy.maintain()", 0, NULL, failure);
 	PQclear(result);
-	return result != NULL;
+	if (result != NULL)
+		result = pgsession_exec(&m->session, "SELECT h.behind FROM ccproxy.health AS h", 0, NULL, failure);
+	if (result == NULL)
+		return false;
+	m->behind = PQntuples(result) == 1 && PQgetvalue(result, 0, 0)[0] == 't';
+	PQclear(result);
+	return true;
 }
 
 /* Logs the start of a row of failures, and again only when the reason changes. */
@@ -170,6 +178,7 @@ maintenance_main(void *arg)
 {
 	struct maintenance *m = arg;
 	struct store_facts facts;
+	int64_t		start_us;
 	int64_t		wait_us;
 
 	do
@@ -177,8 +186,12 @@ maintenance_main(void *arg)
 	while (!facts.known && rest(m, FIRST_LOOK_US));
 	do
 	{
+		start_us = monotonic_us();
 		run(m);
-		wait_us = m->interval_us;
+		/* from start to start: what is committed waits no longer for a run that takes long */
+		wait_us = m->interval_us - (monotonic_us() - start_us);
+		if (wait_us < BEHIND_PAUSE_US || (m->failures == 0 && m->behind))
+			wait_us = BEHIND_PAUSE_US;
 		if (m->failures > 0)
 			wait_us += backoff_us(m->failures, m->interval_us, MAINTENANCE_BACKOFF_MAX_MS * US_PER_MS);
 	} while (rest(m, wait_us));

@@ -7,7 +7,7 @@
 -- keyed by the ids of a label dictionary.
 --
 --   service cube  endpoint_type, method, model, status_code, error_type
---                 minute -> quarter hour -> day
+--                 minute -> quarter hour -> hour -> day
 --   user cube     user_id, team_id, api_key_hash, model, endpoint_type
 --                 hour -> day; minutes as long as their hour is open
 --
@@ -83,6 +83,7 @@ BEGIN
     CREATE TABLE IF NOT EXISTS ccproxy.rollup_state (
         singleton         boolean PRIMARY KEY DEFAULT true CHECK (singleton),
         quarters_closed   timestamptz NOT NULL,
+        hours_closed      timestamptz NOT NULL,
         days_closed       timestamptz NOT NULL,
         user_hours_closed timestamptz NOT NULL,
         user_days_closed  timestamptz NOT NULL,
@@ -93,15 +94,17 @@ BEGIN
         marks_from        xid8 NOT NULL DEFAULT '0',
         system_identifier bigint NOT NULL DEFAULT 0,
         refreshed_at      timestamptz,
+        behind            boolean NOT NULL DEFAULT false,
+        slice_minutes     integer NOT NULL DEFAULT 15,
         discarded_marks   bigint NOT NULL DEFAULT 0,
         lost              tstzmultirange NOT NULL DEFAULT '{}',
         lost_minutes      bigint NOT NULL DEFAULT 0
     );
     COMMENT ON TABLE ccproxy.rollup_state IS
-    'One row: up to where buckets are closed (*_closed), from where on detail still exists (*_from), where live marks begin, and which times have lost raw rows to a crash of the server (lost; lost_minutes counts minutes that had not been rolled up then).';
+    'One row: up to where buckets are closed (*_closed), from where on detail still exists (*_from), where live marks begin, whether the last refresh left work behind and how many minutes the next may take (slice_minutes), and which times have lost raw rows to a crash of the server (lost; lost_minutes counts minutes that had not been rolled up then).';
     -- History that is posted later than this goes straight into closed buckets.
-    INSERT INTO ccproxy.rollup_state (quarters_closed, days_closed, user_hours_closed, user_days_closed)
-    VALUES (ccproxy._bucket('q', now()), ccproxy._bucket('d', now()), ccproxy._bucket('h', now()), ccproxy._bucket('d', now()))
+    INSERT INTO ccproxy.rollup_state (quarters_closed, hours_closed, days_closed, user_hours_closed, user_days_closed)
+    VALUES (ccproxy._bucket('q', now()), ccproxy._bucket('h', now()), ccproxy._bucket('d', now()), ccproxy._bucket('h', now()), ccproxy._bucket('d', now()))
     ON CONFLICT DO NOTHING;
 
     CREATE TABLE IF NOT EXISTS ccproxy.service_key (
@@ -128,7 +131,7 @@ BEGIN
     'Labels of the user cube''s cells: '''' for what a request does not have.';
 
     CREATE TABLE IF NOT EXISTS ccproxy.rollup_service (
-        grain  "char" NOT NULL CHECK (grain IN ('m', 'q', 'd')),
+        grain  "char" NOT NULL CHECK (grain IN ('m', 'q', 'h', 'd')),
         bucket timestamptz NOT NULL,
         cells  ccproxy.cells NOT NULL,
         PRIMARY KEY (grain, bucket)
@@ -136,7 +139,7 @@ BEGIN
     -- packed already, what is in there does not get smaller
     ALTER TABLE ccproxy.rollup_service ALTER COLUMN cells SET STORAGE EXTERNAL;
     COMMENT ON TABLE ccproxy.rollup_service IS
-    'The service cube: grain m(inute), q(uarter hour) or d(ay), UTC; one row holds all cells of a bucket, keyed by ccproxy.service_key. No row: no requests.';
+    'The service cube: grain m(inute), q(uarter hour), h(our) or d(ay), UTC; one row holds all cells of a bucket, keyed by ccproxy.service_key. No row: no requests.';
     CREATE TABLE IF NOT EXISTS ccproxy.rollup_user (
         grain  "char" NOT NULL CHECK (grain IN ('m', 'h', 'd')),
         bucket timestamptz NOT NULL,

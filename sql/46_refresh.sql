@@ -272,6 +272,7 @@ DECLARE
     state    ccproxy.rollup_state;
     horizon  xid8;
     oldest   timestamptz;
+    newest   timestamptz;
     minutes  timestamptz[];
     spans    tstzmultirange;
     whole    tstzmultirange; -- times that can be recomputed
@@ -296,7 +297,7 @@ BEGIN
     -- Some minutes of one day, the oldest first. Marks are taken before the rows
     -- are read, each by a statement with a snapshot of its own: a row that
     -- commits in between is counted and its mark stays.
-    SELECT min(d.minute) INTO oldest FROM ccproxy.dirty_minute d WHERE d.xid >= horizon;
+    SELECT min(d.minute), max(d.minute) INTO oldest, newest FROM ccproxy.dirty_minute d WHERE d.xid >= horizon;
     minutes := ARRAY(SELECT DISTINCT d.minute FROM ccproxy.dirty_minute d
                       WHERE d.xid >= horizon AND d.minute < ccproxy._bucket('d', oldest) + interval '1 day'
                       ORDER BY 1 LIMIT greatest(max_minutes, 1));
@@ -322,8 +323,10 @@ BEGIN
         before := ccproxy._merged('service', 'q', closing);
         PERFORM ccproxy._rebuild('service', 'q', 'r', closing);
         PERFORM ccproxy._count('service', before, ccproxy._merged('service', 'q', closing));
+        closing := ccproxy._widen(spans, 'h') * ccproxy._span(state.quarters_from, state.hours_closed);
+        PERFORM ccproxy._rebuild('service', 'h', 'q', closing);
         closing := ccproxy._widen(spans, 'd') * ccproxy._span('-infinity', state.days_closed);
-        PERFORM ccproxy._rebuild('service', 'd', 'q', closing * ccproxy._span(state.quarters_from, 'infinity'));
+        PERFORM ccproxy._rebuild('service', 'd', 'h', closing * ccproxy._span(state.quarters_from, 'infinity'));
         closing := closing * ccproxy._span(state.raw_from, state.quarters_from);
         before := ccproxy._merged('service', 'd', closing);
         PERFORM ccproxy._rebuild('service', 'd', 'r', closing);
@@ -348,12 +351,13 @@ BEGIN
     -- Close what has ended and holds no mark: a few buckets of each grain a call.
     SELECT least(min(d.minute), now() - grace) INTO until FROM ccproxy.dirty_minute d WHERE d.xid >= horizon;
     state.quarters_closed := ccproxy._close('service', 'q', 'm', state.quarters_closed, until, 96);
-    state.days_closed := ccproxy._close('service', 'd', 'q', state.days_closed, state.quarters_closed, 8);
+    state.hours_closed := ccproxy._close('service', 'h', 'q', state.hours_closed, state.quarters_closed, 24);
+    state.days_closed := ccproxy._close('service', 'd', 'h', state.days_closed, state.hours_closed, 8);
     state.user_hours_closed := ccproxy._close('user', 'h', 'm', state.user_hours_closed, until, 24);
     state.user_days_closed := ccproxy._close('user', 'd', 'h', state.user_days_closed, state.user_hours_closed, 8);
 
     UPDATE ccproxy.rollup_state s
-       SET quarters_closed = state.quarters_closed, days_closed = state.days_closed,
+       SET quarters_closed = state.quarters_closed, hours_closed = state.hours_closed, days_closed = state.days_closed,
            user_hours_closed = state.user_hours_closed, user_days_closed = state.user_days_closed,
            -- Marks of transactions that had all ended before this statement
            -- began are visible to it, so a bound below the oldest running one
@@ -362,6 +366,11 @@ BEGIN
                               (SELECT d.xid FROM ccproxy.dirty_minute d WHERE d.xid >= horizon ORDER BY d.xid LIMIT 1)),
            system_identifier = (SELECT c.system_identifier FROM pg_control_system() c),
            refreshed_at = clock_timestamp(),
+           -- marks there were before it that it did not take, or buckets that may be closed
+           behind = coalesce(newest > minutes[cardinality(minutes)], false)
+                 OR state.quarters_closed < ccproxy._bucket('q', until) OR state.hours_closed < ccproxy._bucket('h', state.quarters_closed)
+                 OR state.days_closed < ccproxy._bucket('d', state.hours_closed) OR state.user_hours_closed < ccproxy._bucket('h', until)
+                 OR state.user_days_closed < ccproxy._bucket('d', state.user_hours_closed),
            discarded_marks = s.discarded_marks + coalesce(expired, 0);
     RETURN cardinality(minutes);
 END

@@ -38,8 +38,8 @@ BEGIN
     SELECT * INTO STRICT state FROM ccproxy.rollup_state;
     known := CASE WHEN cube = 'raw' THEN greatest(state.raw_from, upper(lost * ccproxy._span('-infinity', to_ts)))
                   WHEN coarsest = 'd' THEN '-infinity'
-                  WHEN coarsest = 'h' THEN least(state.raw_from, state.hours_from)
-                  WHEN coarsest = 'q' THEN least(state.raw_from, state.quarters_from, state.minutes_from)
+                  WHEN cube = 'user' AND coarsest = 'h' THEN least(state.raw_from, state.hours_from)
+                  WHEN coarsest IN ('q', 'h') THEN least(state.raw_from, state.quarters_from, state.minutes_from)
                   ELSE least(state.raw_from, state.minutes_from) END;
     snapped_from := greatest(from_ts, known);
     snapped_to := greatest(to_ts, known);
@@ -83,8 +83,9 @@ BEGIN
         FOR step IN
             SELECT * FROM (VALUES
                 (1, 'service', 'd'::"char", '-infinity'::timestamptz, state.days_closed),
-                (2, 'service', 'q', state.quarters_from, state.quarters_closed),
-                (3, 'service', 'm', state.minutes_from, 'infinity'),
+                (2, 'service', 'h', state.quarters_from, state.hours_closed),
+                (3, 'service', 'q', state.quarters_from, state.quarters_closed),
+                (4, 'service', 'm', state.minutes_from, 'infinity'),
                 (1, 'user', 'd', '-infinity', state.user_days_closed),
                 (2, 'user', 'h', state.hours_from, state.user_hours_closed),
                 (3, 'user', 'm', state.user_hours_closed, 'infinity')) AS g(nth, of_cube, grain, first, closed)

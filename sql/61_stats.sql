@@ -134,9 +134,7 @@ BEGIN
     plan.coarsest := 'd';
     IF plan.step = 'hour' OR plan.step = 'day' AND upper(time_zone) NOT IN ('UTC', 'ETC/UTC', 'GMT', 'Z') THEN
         plan.coarsest := ccproxy._zone_grain(time_zone, from_ts, to_ts);
-        IF plan.cube = 'service' AND plan.coarsest = 'h' THEN
-            plan.coarsest := 'q';
-        ELSIF plan.coarsest = 'r' OR plan.cube = 'user' AND plan.coarsest <> 'h' THEN
+        IF plan.coarsest = 'r' OR plan.cube = 'user' AND plan.coarsest <> 'h' THEN
             plan.cube := 'raw';
         END IF;
     END IF;

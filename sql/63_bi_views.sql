@@ -37,9 +37,9 @@ BEGIN
      WHERE d.xid >= (SELECT ccproxy._marks_from()) AND d.minute >= (SELECT s.raw_from FROM ccproxy.rollup_state s)
        AND NOT (SELECT ccproxy._lost()) @> d.minute;
 
-    -- Cells of the service cube with their labels, no coarser than a quarter
-    -- hour (or a minute); a bucket is used when it is closed and clean.
-    FOR v IN SELECT * FROM (VALUES ('_service_minutes', false), ('_service_quarters', true)) AS x(name, quarters) LOOP
+    -- Cells of the service cube with their labels, no coarser than an hour
+    -- (or a minute); a bucket is used when it is closed and clean.
+    FOR v IN SELECT * FROM (VALUES ('_service_minutes', false), ('_service_hours', true)) AS x(name, hours) LOOP
         EXECUTE format($view$
             CREATE OR REPLACE VIEW ccproxy.%1$I AS
             %2$s
@@ -56,29 +56,29 @@ BEGIN
                      FROM ccproxy.request_log r WHERE r.ts >= d.bucket AND r.ts < d.bucket + d.length
                     GROUP BY 1, 2, 3, 4, 5) AS x$view$,
             v.name,
-            CASE WHEN v.quarters THEN format($part$
+            CASE WHEN v.hours THEN format($part$
                 SELECT b.bucket, %s, u.m
                   FROM ccproxy.rollup_service b
                  CROSS JOIN LATERAL ccproxy.unpack(b.cells) AS u
                   JOIN ccproxy.service_key k ON k.id = u.key
-                 WHERE b.grain = 'q' AND b.bucket < (SELECT quarters_closed FROM ccproxy.rollup_state)
-                   AND NOT EXISTS (SELECT FROM ccproxy._dirty d WHERE ccproxy._bucket('q', d.minute) = b.bucket)
+                 WHERE b.grain = 'h' AND b.bucket < (SELECT hours_closed FROM ccproxy.rollup_state)
+                   AND NOT EXISTS (SELECT FROM ccproxy._dirty d WHERE ccproxy._bucket('h', d.minute) = b.bucket)
                 UNION ALL$part$, service_keys) ELSE '' END,
             service_keys,
-            CASE WHEN v.quarters THEN $part$ AND (b.bucket >= (SELECT quarters_closed FROM ccproxy.rollup_state)
-                   OR ccproxy._bucket('q', b.bucket) IN (SELECT ccproxy._bucket('q', d.minute) FROM ccproxy._dirty d))$part$ ELSE '' END,
+            CASE WHEN v.hours THEN $part$ AND (b.bucket >= (SELECT hours_closed FROM ccproxy.rollup_state)
+                   OR ccproxy._bucket('h', b.bucket) IN (SELECT ccproxy._bucket('h', d.minute) FROM ccproxy._dirty d))$part$ ELSE '' END,
             service_raw || ', ' || ccproxy._measures_sql('service', reported),
-            -- where minutes have expired, the rest of a dirty quarter is raw too
+            -- where minutes have expired, the rest of a dirty hour is raw too
             $part$SELECT d.minute AS bucket, interval '1 minute' AS length
                 FROM ccproxy._dirty d WHERE d.minute >= (SELECT minutes_from FROM ccproxy.rollup_state)$part$
-            || CASE WHEN v.quarters THEN $part$
+            || CASE WHEN v.hours THEN $part$
               UNION ALL
-              SELECT DISTINCT ccproxy._bucket('q', d.minute), interval '15 minutes'
+              SELECT DISTINCT ccproxy._bucket('h', d.minute), interval '1 hour'
                 FROM ccproxy._dirty d WHERE d.minute < (SELECT minutes_from FROM ccproxy.rollup_state)$part$ ELSE '' END);
     END LOOP;
 
-    -- By days where those are closed and clean, or their quarter hours have
-    -- expired; by quarter hours in the others.
+    -- By days where those are closed and clean, or their hours have expired;
+    -- by hours in the others.
     EXECUTE format($view$
         CREATE OR REPLACE VIEW ccproxy._service_days AS
         SELECT b.bucket, %s, u.m
@@ -89,7 +89,7 @@ BEGIN
            AND (b.bucket < (SELECT quarters_from FROM ccproxy.rollup_state)
                 OR NOT EXISTS (SELECT FROM ccproxy._dirty d WHERE ccproxy._bucket('d', d.minute) = b.bucket))
         UNION ALL
-        SELECT q.* FROM ccproxy._service_quarters q
+        SELECT q.* FROM ccproxy._service_hours q
          WHERE q.bucket >= (SELECT days_closed FROM ccproxy.rollup_state)
             OR ccproxy._bucket('d', q.bucket) >= (SELECT quarters_from FROM ccproxy.rollup_state)
            AND ccproxy._bucket('d', q.bucket) IN (SELECT ccproxy._bucket('d', d.minute) FROM ccproxy._dirty d)$view$, service_keys);
@@ -127,13 +127,13 @@ BEGIN
     FOR v IN SELECT * FROM (VALUES
         ('requests_by_minute', '_service_minutes',  '1 minute', 'endpoint_type, method, model, status_code, error_type',
          'Requests by minute and endpoint_type, method, model, status_code, error_type, as long as minutes are kept'),
-        ('requests_by_hour',   '_service_quarters', '1 hour',   'endpoint_type, method, model, status_code, error_type',
-         'Requests by hour (UTC) and endpoint_type, method, model, status_code, error_type, as long as quarter hours are kept'),
+        ('requests_by_hour',   '_service_hours', '1 hour',   'endpoint_type, method, model, status_code, error_type',
+         'Requests by hour (UTC) and endpoint_type, method, model, status_code, error_type, as long as its hours are kept'),
         ('requests_by_day',    '_service_days', '1 day',    'endpoint_type, method, model, status_code, error_type',
          'Requests by day (UTC) and endpoint_type, method, model, status_code, error_type'),
         ('usage_by_model',     '_service_days', '1 day',    'model',
          'Usage by day (UTC) and model'),
-        ('errors_by_type',     '_service_quarters', '1 hour',   'error_type, endpoint_type, model',
+        ('errors_by_type',     '_service_hours', '1 hour',   'error_type, endpoint_type, model',
          'Failed requests by hour (UTC) and error_type (http_<status> or unknown for failures without one), endpoint_type, model'),
         ('usage_by_user',      '_user_hours',       '1 day',    'user_id, team_id, api_key_hash, model',
          'Usage by day (UTC) and user_id, team_id, api_key_hash, model')) AS x(name, source, length, labels, comment)
@@ -159,8 +159,8 @@ BEGIN
     COMMENT ON VIEW ccproxy.prometheus IS 'What Prometheus scrapes; see prometheus_samples().';
     COMMENT ON VIEW ccproxy._dirty IS 'Internal: minutes that await a refresh.';
     COMMENT ON VIEW ccproxy._service_minutes IS 'Internal: cells of the service cube by minute.';
-    COMMENT ON VIEW ccproxy._service_quarters IS 'Internal: cells of the service cube by quarter hour, by minute where that is not closed or dirty.';
-    COMMENT ON VIEW ccproxy._service_days IS 'Internal: cells of the service cube by day, by quarter hour where that is not closed or dirty.';
+    COMMENT ON VIEW ccproxy._service_hours IS 'Internal: cells of the service cube by hour, by minute where that is not closed or dirty.';
+    COMMENT ON VIEW ccproxy._service_days IS 'Internal: cells of the service cube by day, by hour where that is not closed or dirty.';
     COMMENT ON VIEW ccproxy._user_hours IS 'Internal: cells of the user cube by hour.';
 END
 $$;

@@ -1,8 +1,8 @@
 -- Housekeeping: jobs that anybody's timer may run, as often as it likes.
 --
--- Each job is one short transaction, idempotent, and records how it went in
--- ccproxy.job. maintain() runs them in order; a second maintain() at the same
--- time has nothing to do and says so by returning at once.
+-- Each job is a few short transactions, steps, idempotent, and records how it
+-- went in ccproxy.job. maintain() runs them in order; a second maintain() at the
+-- same time has nothing to do and says so by returning at once.
 
 CREATE FUNCTION ccproxy._create_job_table() RETURNS void
 LANGUAGE plpgsql
@@ -30,11 +30,34 @@ AS $$
     SELECT ccproxy.ensure_partitions(now(), ccproxy._partitions_until())
 $$;
 
+-- Takes as many minutes as can be done in about a second, to judge by the calls
+-- before: minutes may hold a row or a hundred thousand.
 CREATE FUNCTION ccproxy._job_refresh() RETURNS bigint
-LANGUAGE sql VOLATILE SECURITY DEFINER
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT ccproxy.refresh()
+DECLARE
+    most   CONSTANT integer := 1440;
+    quick  CONSTANT double precision := 0.5; -- seconds
+    slow   CONSTANT double precision := 1.5;
+    began  CONSTANT timestamptz := clock_timestamp();
+    slice  integer;
+    closed timestamptz;
+    taken  integer;
+    took   double precision;
+BEGIN
+    SELECT s.slice_minutes, s.user_hours_closed INTO STRICT slice, closed FROM ccproxy.rollup_state s;
+    -- A minute of an hour that is closed costs reading all of that hour.
+    taken := ccproxy.refresh(CASE WHEN (SELECT min(d.minute) FROM ccproxy.dirty_minute d WHERE d.xid >= ccproxy._marks_from()) < closed
+                                  THEN greatest(slice, 60) ELSE slice END);
+    took := extract(epoch FROM clock_timestamp() - began);
+    UPDATE ccproxy.rollup_state s SET slice_minutes = x.minutes
+      FROM (SELECT CASE WHEN took > slow THEN greatest(least(slice, floor(taken / took)), 1)
+                        WHEN took < quick AND taken >= slice THEN least(2 * slice, most)
+                        ELSE slice END AS minutes) AS x
+     WHERE s.slice_minutes <> x.minutes;
+    RETURN taken;
+END
 $$;
 
 CREATE FUNCTION ccproxy._job_summaries() RETURNS bigint
@@ -109,7 +132,7 @@ BEGIN
     DELETE FROM ccproxy.rollup_service r WHERE r.grain = 'm' AND r.bucket < state.minutes_from;
     GET DIAGNOSTICS n = ROW_COUNT;
     total := total + n;
-    DELETE FROM ccproxy.rollup_service r WHERE r.grain = 'q' AND r.bucket < state.quarters_from;
+    DELETE FROM ccproxy.rollup_service r WHERE r.grain IN ('q', 'h') AND r.bucket < state.quarters_from;
     GET DIAGNOSTICS n = ROW_COUNT;
     total := total + n;
     DELETE FROM ccproxy.rollup_user r WHERE r.grain = 'h' AND r.bucket < state.hours_from;
@@ -155,6 +178,31 @@ BEGIN
 END
 $$;
 
+-- One step of a job: how many milliseconds later the next should follow, NULL
+-- when the job is done for this time. round counts the steps from 0.
+CREATE FUNCTION ccproxy._job_step(job text, round integer) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    full_trim    CONSTANT integer := 10000; -- rows that trimming takes at most
+    tries        CONSTANT integer := 3;     -- to drop partitions; as many go at most
+    try_pause_ms CONSTANT integer := 100;
+    result bigint := ccproxy._run_job(job);
+BEGIN
+    RETURN CASE
+        -- The minutes that are being written to are dirty again at once: only
+        -- what was left is worth another step.
+        WHEN job = 'refresh' THEN CASE WHEN result IS NOT NULL AND (SELECT s.behind FROM ccproxy.rollup_state s) THEN 0 END
+        WHEN job = 'trim' THEN CASE WHEN result >= full_trim THEN 0 END
+        WHEN job <> 'retention' OR round + 1 >= tries THEN NULL
+        WHEN result > 0 THEN 0
+        -- locked by others: back off, with jitter
+        WHEN result < 0 THEN try_pause_ms * (round + 1) * (1 + random())
+    END;
+END
+$$;
+
 CREATE FUNCTION ccproxy._may_maintain() RETURNS boolean
 LANGUAGE sql VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -166,10 +214,9 @@ LANGUAGE plpgsql
 AS $$
 DECLARE
     deadline CONSTANT pg_catalog.timestamptz := pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => 4);
-    tries    CONSTANT integer := 3; -- to drop partitions; as many go at most
     job      pg_catalog.text;
-    result   bigint;
     round    integer;
+    pause_ms integer;
 BEGIN
     -- The lock lasts for a transaction, so each asks for it; whoever does not
     -- get it leaves the rest to the other.
@@ -179,23 +226,18 @@ BEGIN
             IF NOT ccproxy._may_maintain() THEN
                 RETURN;
             END IF;
-            result := coalesce(ccproxy._run_job(job), 0);
+            pause_ms := ccproxy._job_step(job, round);
             COMMIT;
+            EXIT WHEN pause_ms IS NULL
+                   OR job OPERATOR(pg_catalog.<>) 'retention' AND pg_catalog.clock_timestamp() OPERATOR(pg_catalog.>) deadline;
             round := round OPERATOR(pg_catalog.+) 1;
-            EXIT WHEN result OPERATOR(pg_catalog.=) 0
-                   OR CASE WHEN job OPERATOR(pg_catalog.=) 'refresh' THEN pg_catalog.clock_timestamp() OPERATOR(pg_catalog.>) deadline
-                           WHEN job OPERATOR(pg_catalog.=) 'retention' THEN round OPERATOR(pg_catalog.>=) tries
-                           ELSE true END;
-            IF result OPERATOR(pg_catalog.<) 0 THEN
-                -- locked by others: back off, with jitter
-                PERFORM pg_catalog.pg_sleep(0.1::double precision OPERATOR(pg_catalog.*) round OPERATOR(pg_catalog.*) (1 OPERATOR(pg_catalog.+) pg_catalog.random()));
-            END IF;
+            PERFORM pg_catalog.pg_sleep(pause_ms OPERATOR(pg_catalog.*) 0.001::double precision);
         END LOOP;
     END LOOP;
 END
 $$;
 COMMENT ON PROCEDURE ccproxy.maintain() IS
-'All housekeeping: makes partitions ahead, refreshes rollups (for at most 4 seconds), trims keys, parts, batch ids, rejected_event and expired rollups, summarises the BRIN index, and drops expired partitions (at most three; each in its own transaction, with a lock_timeout of 100 ms, three tries). CALL it every few seconds, outside a transaction (it commits); safe from several callers at once: the second returns at once. How the jobs went is in ccproxy.health.';
+'All housekeeping: makes partitions ahead, refreshes rollups (for at most 4 seconds), trims keys, parts, batch ids, rejected_event and expired rollups, summarises the BRIN index, and drops expired partitions (at most three; each in its own transaction, with a lock_timeout of 100 ms, three tries). CALL it every few seconds, and again at once while ccproxy.health says it is behind, outside a transaction (it commits); safe from several callers at once: the second returns at once. How the jobs went is in ccproxy.health.';
 
 -- The oldest raw row, partition by partition: usually the first has it.
 CREATE FUNCTION ccproxy._oldest_row() RETURNS timestamptz
@@ -227,7 +269,8 @@ BEGIN
            s.refreshed_at,
            CASE WHEN EXISTS (SELECT FROM ccproxy.dirty_minute d WHERE d.xid >= (SELECT ccproxy._marks_from()))
                 THEN now() - s.refreshed_at ELSE interval '0' END AS refresh_lag,
-           s.quarters_closed, s.days_closed, s.user_hours_closed, s.user_days_closed, s.raw_from, s.discarded_marks, s.lost, s.lost_minutes,
+           s.behind,
+           s.quarters_closed, s.hours_closed, s.days_closed, s.user_hours_closed, s.user_days_closed, s.raw_from, s.discarded_marks, s.lost, s.lost_minutes,
            (SELECT jsonb_object_agg(j.name, to_jsonb(j) - 'name') FROM ccproxy.job j) AS jobs
       FROM ccproxy.rollup_state s
      CROSS JOIN (SELECT count(*) FILTER (WHERE x.from_ts > now()) AS partitions_ahead,
@@ -236,6 +279,6 @@ BEGIN
                         count(*) FILTER (WHERE x.to_ts <= now() - (SELECT c.retention FROM ccproxy.configuration c)) AS expired_partitions
                    FROM ccproxy._partitions() AS x) AS p;
     COMMENT ON VIEW ccproxy.health IS
-    'One row: partitions ahead of now, until when every moment has one, the oldest and how many have expired and wait to be dropped; the oldest raw row; dirty minutes, time since the last refresh while there are any, up to where rollups are closed, from where on raw rows exist, marks discarded because their rows had expired, times that have lost raw rows to a crash (UNLOGGED partitions) and minutes lost before they were rolled up; and how each job went.';
+    'One row: partitions ahead of now, until when every moment has one, the oldest and how many have expired and wait to be dropped; the oldest raw row; dirty minutes, time since the last refresh while there are any, whether that left work behind (maintain() may then be called again at once), up to where rollups are closed, from where on raw rows exist, marks discarded because their rows had expired, times that have lost raw rows to a crash (UNLOGGED partitions) and minutes lost before they were rolled up; and how each job went.';
 END
 $$;

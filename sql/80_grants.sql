@@ -42,7 +42,7 @@ BEGIN
     EXECUTE format('GRANT EXECUTE ON FUNCTION ccproxy.merge_events(ccproxy.request_event[]), '
         'ccproxy.ensure_partitions(timestamptz, timestamptz), ccproxy.gateway_configuration(), '
         'ccproxy.create_metrics_table(interval), '
-        'ccproxy.set_storage(text), ccproxy._run_job(text) TO %I', role);
+        'ccproxy.set_storage(text), ccproxy._job_step(text, integer) TO %I', role);
     EXECUTE format('GRANT EXECUTE ON PROCEDURE ccproxy.maintain() TO %I', role);
 END
 $$;
@@ -102,6 +102,7 @@ BEGIN
         'ccproxy._job_trim()',
         'ccproxy._job_retention()',
         'ccproxy._run_job(text)',
+        'ccproxy._job_step(text, integer)',
         'ccproxy.grant_read(name)',
         'ccproxy.grant_write(name)',
         'ccproxy.grant_gateway(name)']::regprocedure[]

@@ -79,6 +79,7 @@ INSERT INTO attempts (what) VALUES
     ('SELECT * FROM ccproxy._reprice_batch(''-infinity'', ''infinity'', NULL, false, 1, NULL, NULL)'),
     ('SELECT ccproxy.grant_gateway(current_user)'),
     ('SELECT ccproxy._run_job(''trim'')'),
+    ('SELECT ccproxy._job_step(''trim'', 0)'),
     ('SELECT ccproxy._raw_cells(''service'', ''{}'', ''m'')'),
     ('SELECT ccproxy._rebuild(''service'', ''m'', ''r'', ''{[2000-01-01,2030-01-01)}'')'),
     ('SELECT ccproxy._count(''service'', NULL, NULL)'),
@@ -112,7 +113,7 @@ ALTER TABLE public.customers OWNER TO regress_ccproxy_owner;
 SET ROLE regress_ccproxy_owner;
 SELECT (date_trunc('day', now(), 'UTC') - interval '1 day')::text AS yesterday, 'ccproxy.' || ccproxy._partition_name('day', date_trunc('day', now(), 'UTC')) AS today \gset
 SET ROLE regress_ccproxy_gateway;
-SELECT ccproxy._run_job('retention');
+SELECT ccproxy._job_step('retention', 0);
 SELECT ccproxy._drop_partition(:'today', '-infinity');
 SET ROLE regress_ccproxy_owner;
 SELECT ccproxy._drop_partition('public.customers', '-infinity');

@@ -71,7 +71,7 @@ SELECT retention, partitions, storage FROM ccproxy.configuration;
 -- hours go one by one while their day lasts, and statistics stay
 SELECT ccproxy.set_retention(raw => interval '400 days');
 CREATE TEMP TABLE before AS SELECT group_key, total_requests, output_tokens FROM ccproxy.stats(:'monday'::timestamptz - interval '7 days', :'monday'::timestamptz + interval '14 days', 'day');
-UPDATE ccproxy.rollup_state SET quarters_closed = :'monday'::timestamptz - interval '7 days', days_closed = :'monday'::timestamptz - interval '7 days',
+UPDATE ccproxy.rollup_state SET quarters_closed = :'monday'::timestamptz - interval '7 days', hours_closed = :'monday'::timestamptz - interval '7 days', days_closed = :'monday'::timestamptz - interval '7 days',
     user_hours_closed = :'monday'::timestamptz - interval '7 days', user_days_closed = :'monday'::timestamptz - interval '7 days';
 CREATE PROCEDURE pg_temp.roll_up(ts timestamptz) LANGUAGE plpgsql AS $$
 BEGIN

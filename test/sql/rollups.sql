@@ -21,7 +21,7 @@ SELECT grain, count(*), sum(ccproxy.cell_count(cells)) AS cells FROM ccproxy.rol
 SELECT source, grain, rows_read FROM ccproxy.explain_stats(:'d0'::timestamptz, :'d3'::timestamptz);
 SELECT source, grain, rows_read, spans = tstzmultirange(tstzrange(:'d0'::timestamptz + interval '13 hours 7 minutes 30 seconds', :'d0'::timestamptz + interval '13 hours 8 minutes')) AS that_edge
   FROM ccproxy.explain_stats(:'d0'::timestamptz + interval '13 hours 7 minutes 30 seconds', :'d3'::timestamptz);
--- groups decide the grain: hours need quarters, other zones' days too, users their own cube, sessions raw
+-- groups decide the grain: hours and other zones' days need hours, users their own cube, sessions raw
 SELECT g, (SELECT string_agg(grain, ', ') FROM ccproxy.explain_stats(:'d0'::timestamptz, :'d3'::timestamptz, g, f::jsonb, z))
   FROM (VALUES ('day', NULL, 'UTC'), ('day', NULL, 'Europe/Berlin'), ('hour', NULL, 'UTC'), ('user', NULL, 'UTC'), ('day,user', NULL, 'Europe/Berlin'), ('day,user', NULL, 'Asia/Kolkata'),
         ('model', '{"user": "u1"}', 'UTC'), ('status', '{"user": "u1"}', 'UTC'), ('session', NULL, 'UTC'), (NULL, '{"metadata": {"a": 1}}', 'UTC'), ('day,model', '{"status": 500}', 'UTC')) AS v(g, f, z);

@@ -71,7 +71,7 @@ sub make
 	my ($db, $storage) = @_;
 	sql('postgres', "CREATE DATABASE $db");
 	sql($db, qq{CREATE EXTENSION ccproxy_metrics; SELECT ccproxy.create_metrics_table(); SELECT ccproxy.set_storage('$storage');
-		UPDATE ccproxy.rollup_state SET quarters_closed = ccproxy._bucket('q', now() - interval '2 days'), days_closed = ccproxy._bucket('d', now() - interval '2 days'),
+		UPDATE ccproxy.rollup_state SET quarters_closed = ccproxy._bucket('q', now() - interval '2 days'), hours_closed = ccproxy._bucket('h', now() - interval '2 days'), days_closed = ccproxy._bucket('d', now() - interval '2 days'),
 			user_hours_closed = ccproxy._bucket('h', now() - interval '2 days'), user_days_closed = ccproxy._bucket('d', now() - interval '2 days');
 		CREATE TABLE public.moment AS SELECT now() AS at, now() - interval '3 hours' AS closed;
 		SELECT accepted FROM ccproxy.ingest((SELECT jsonb_agg(jsonb_build_object('request_id', 'r' || i, 'timestamp', at - make_interval(mins => i % 300 * 5),

@@ -257,7 +257,7 @@ for my $round (1 .. $rounds)
 	$node->safe_psql('postgres', "CREATE DATABASE $db");
 	$node->safe_psql($db, "CREATE EXTENSION ccproxy_metrics;\nDO \$\$ BEGIN PERFORM ccproxy.create_metrics_table(retention => interval '400 days'); END \$\$;\n$oracle\n"
 		# watermarks begin in the past, so that closings are part of the history
-		. "UPDATE ccproxy.rollup_state SET quarters_closed = ccproxy._bucket('q', now() - interval '14 days'), days_closed = ccproxy._bucket('d', now() - interval '14 days'),
+		. "UPDATE ccproxy.rollup_state SET quarters_closed = ccproxy._bucket('q', now() - interval '14 days'), hours_closed = ccproxy._bucket('h', now() - interval '14 days'), days_closed = ccproxy._bucket('d', now() - interval '14 days'),
 			user_hours_closed = ccproxy._bucket('h', now() - interval '14 days'), user_days_closed = ccproxy._bucket('d', now() - interval '14 days')");
 	my ($answers, $complaints) = ('', '');
 	my $live = sub {

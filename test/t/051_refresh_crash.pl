@@ -27,7 +27,7 @@ $node->safe_psql('metrics', slurp_file("$FindBin::Bin/lib/truth.sql"));
 # Every statement of refresh() that writes passes here; the one whose turn it is
 # waits for a lock that the test holds.
 $node->safe_psql('metrics', q{
-	UPDATE ccproxy.rollup_state SET quarters_closed = date_bin('15 minutes', now() - interval '3 days', '2000-01-01Z'), days_closed = date_bin('1 day', now() - interval '3 days', '2000-01-01Z'),
+	UPDATE ccproxy.rollup_state SET quarters_closed = date_bin('15 minutes', now() - interval '3 days', '2000-01-01Z'), hours_closed = date_bin('1 hour', now() - interval '3 days', '2000-01-01Z'), days_closed = date_bin('1 day', now() - interval '3 days', '2000-01-01Z'),
 		user_hours_closed = date_bin('1 hour', now() - interval '3 days', '2000-01-01Z'), user_days_closed = date_bin('1 day', now() - interval '3 days', '2000-01-01Z');
 	CREATE SEQUENCE public.statement;
 	CREATE TABLE public.stop (at bigint);
