@@ -55,7 +55,7 @@ CREATE TYPE ccproxy._stats_plan AS (
     cube      text,         -- service, user or raw
     snapped_from timestamptz,
     snapped_to   timestamptz,
-    step      text,         -- hour, day or null
+    step      text,         -- minute, quarter, hour, day or null
     dims      text[],       -- what is grouped by besides time, at most two
     time_first boolean,
     cube_filter text,       -- over the key table k
@@ -103,7 +103,7 @@ BEGIN
     END IF;
     plan.dims := '{}';
     FOREACH g IN ARRAY grouped LOOP
-        IF g IN ('hour', 'day') AND plan.step IS NULL THEN
+        IF g IN ('minute', 'quarter', 'hour', 'day') AND plan.step IS NULL THEN
             plan.step := g;
             plan.time_first := plan.dims = '{}';
         ELSIF g IN (SELECT x.name FROM ccproxy._dimensions() AS x WHERE x.groups) AND NOT g = ANY (plan.dims) THEN
@@ -111,7 +111,7 @@ BEGIN
         ELSE
             RAISE EXCEPTION 'unknown group_by "%"', group_by
                 USING ERRCODE = 'invalid_parameter_value',
-                      HINT = 'One or two, separated by a comma, of hour, day, '
+                      HINT = 'One or two, separated by a comma, of minute, quarter, hour, day, '
                           || (SELECT string_agg(x.name, ', ') FROM ccproxy._dimensions() AS x WHERE x.groups) || '.';
         END IF;
     END LOOP;
@@ -132,7 +132,16 @@ BEGIN
         WHEN NOT EXISTS (SELECT FROM ccproxy._dimensions() AS x WHERE x.name = ANY (needed) AND x.user_cube IS NULL) THEN 'user'
         ELSE 'raw' END;
     plan.coarsest := 'd';
-    IF plan.step = 'hour' OR plan.step = 'day' AND upper(time_zone) NOT IN ('UTC', 'ETC/UTC', 'GMT', 'Z') THEN
+    IF plan.step IN ('minute', 'quarter') THEN
+        plan.coarsest := ccproxy._zone_grain(time_zone, from_ts, to_ts);
+        IF plan.cube = 'user' OR plan.coarsest = 'r' THEN
+            plan.cube := 'raw'; -- closed hours of the user cube have no minutes
+        ELSIF plan.step = 'minute' THEN
+            plan.coarsest := 'm';
+        ELSIF plan.coarsest = 'h' THEN
+            plan.coarsest := 'q';
+        END IF;
+    ELSIF plan.step = 'hour' OR plan.step = 'day' AND upper(time_zone) NOT IN ('UTC', 'ETC/UTC', 'GMT', 'Z') THEN
         plan.coarsest := ccproxy._zone_grain(time_zone, from_ts, to_ts);
         IF plan.coarsest = 'r' OR plan.cube = 'user' AND plan.coarsest <> 'h' THEN
             plan.cube := 'raw';
@@ -219,8 +228,10 @@ AS $$
 DECLARE
     plan    ccproxy._stats_plan := ccproxy._plan_stats(from_ts, to_ts, group_by, filters, time_zone);
     by_time boolean := plan.step IS NOT NULL;
-    format_of_time text := CASE plan.step WHEN 'day' THEN 'YYYY-MM-DD' WHEN 'hour' THEN 'YYYY-MM-DD"T"HH24:MI' END;
-    period  text := CASE WHEN by_time THEN format('date_trunc(%L, %%s, %s)', plan.step, replace(quote_literal(time_zone), '%', '%%')) ELSE '''-infinity''::timestamptz' END;
+    format_of_time text := CASE WHEN plan.step = 'day' THEN 'YYYY-MM-DD' WHEN by_time THEN 'YYYY-MM-DD"T"HH24:MI' END;
+    zone    text := replace(quote_literal(time_zone), '%', '%%');
+    period  text := CASE WHEN plan.step = 'quarter' THEN format('date_bin(''15 minutes'', %%1$s, date_trunc(''hour'', %%1$s, %s))', zone)
+                         WHEN by_time THEN format('date_trunc(%L, %%s, %s)', plan.step, zone) ELSE '''-infinity''::timestamptz' END;
     tile    record;
     spans   text := 'false';
     keys    text;
@@ -251,7 +262,9 @@ BEGIN
                CASE WHEN by_time THEN greatest(g.t, plan.snapped_from) ELSE plan.snapped_from END,
                -- a day ends where the next begins in that zone, however long it is
                least(CASE plan.step WHEN 'day' THEN ((g.t AT TIME ZONE time_zone) + interval '1 day') AT TIME ZONE time_zone
-                                    WHEN 'hour' THEN g.t + interval '1 hour' END, plan.snapped_to),
+                                    WHEN 'hour' THEN g.t + interval '1 hour'
+                                    WHEN 'quarter' THEN g.t + interval '15 minutes'
+                                    WHEN 'minute' THEN g.t + interval '1 minute' END, plan.snapped_to),
                coalesce(e.requests, 0), coalesce(e.successful, 0), coalesce(e.failed, 0), coalesce(e.in_flight, 0),
                (e.sum_response_time_us / nullif(e.n_response_time, 0) / 1000)::double precision,
                ccproxy.quantile(e.response_time, 0.5), ccproxy.quantile(e.response_time, 0.95), ccproxy.quantile(e.response_time, 0.99),
@@ -276,7 +289,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION ccproxy.stats(timestamptz, timestamptz, text, jsonb, text) IS
-'Statistics of the requests with from_ts <= ts < to_ts, from the rollups where they are clean and from raw rows elsewhere, in one snapshot. group_by: NULL (always one row), or one or two (comma) of hour, day (in time_zone), model, endpoint, method, status, error_type, user, team, api_key, session, provider, service_tier. filters: object of the same and state, each a value, null or an array, and metadata (an object that the row''s contains). period_start and period_end are the effective range: past the raw retention it snaps outward to whole buckets. Times in milliseconds over the requests that have one, percentiles within 0.55 % (ccproxy.sketch); costs in USD over priced requests (unpriced_requests counts those with tokens but no known price, see set_cost_source(); where none of a group''s could be priced total_cost is NULL); error_rate = failed / (successful + failed). cache_write_tokens counts 5-minute and 1-hour writes. errors_by_type and ttft percentiles are NULL where the user cube answers, which does not carry them. Errors: 22023 naming the argument.';
+'Statistics of the requests with from_ts <= ts < to_ts, from the rollups where they are clean and from raw rows elsewhere, in one snapshot. group_by: NULL (always one row), or one or two (comma) of minute, quarter (of an hour), hour, day (in time_zone), model, endpoint, method, status, error_type, user, team, api_key, session, provider, service_tier. filters: object of the same and state, each a value, null or an array, and metadata (an object that the row''s contains). period_start and period_end are the effective range: past the raw retention it snaps outward to whole buckets. Times in milliseconds over the requests that have one, percentiles within 0.55 % (ccproxy.sketch); costs in USD over priced requests (unpriced_requests counts those with tokens but no known price, see set_cost_source(); where none of a group''s could be priced total_cost is NULL); error_rate = failed / (successful + failed). cache_write_tokens counts 5-minute and 1-hour writes. errors_by_type and ttft percentiles are NULL where the user cube answers, which does not carry them. Errors: 22023 naming the argument.';
 
 CREATE FUNCTION ccproxy.stats(
     period interval, group_by text DEFAULT NULL, filters jsonb DEFAULT NULL, time_zone text DEFAULT 'UTC')

@@ -64,7 +64,7 @@ SELECT 1 FROM ccproxy.stats(now(), now(), NULL, '{"colour": "red"}');
 SELECT 1 FROM ccproxy.stats(now(), now(), NULL, '{"status": "ok"}');
 SELECT 1 FROM ccproxy.stats(now(), now(), NULL, '{"model": {"a": 1}}');
 SELECT 1 FROM ccproxy.stats(now(), now(), NULL, '[]');
-SELECT 1 FROM ccproxy.stats(now(), now(), 'minute');
+SELECT 1 FROM ccproxy.stats(now(), now(), 'second');
 SELECT 1 FROM ccproxy.stats(now(), now(), 'model,model');
 SELECT 1 FROM ccproxy.stats(now(), now(), 'day,hour');
 SELECT 1 FROM ccproxy.stats(now(), now(), 'day,model,user');
@@ -90,6 +90,10 @@ SELECT accepted FROM ccproxy.ingest((SELECT jsonb_agg(jsonb_build_object('reques
 SELECT group_key = :'sunday' AS that_sunday, period_end - period_start AS length, total_requests
   FROM ccproxy.stats(:'sunday'::timestamptz - interval '2 days', :'sunday'::timestamptz + interval '3 days', 'day', '{"user": "dst"}', 'Europe/Berlin')
  WHERE group_key BETWEEN to_char(:'sunday'::date - 1, 'YYYY-MM-DD') AND to_char(:'sunday'::date + 1, 'YYYY-MM-DD');
+
+-- an hour that comes twice has eight quarters, a quarter has fifteen minutes
+SELECT count(*) AS quarters, min(period_end - period_start) AS shortest, max(period_end - period_start) AS longest, sum(total_requests) AS requests
+  FROM ccproxy.stats(:'sunday'::date::timestamp AT TIME ZONE 'Europe/Berlin', (:'sunday'::date + 1)::timestamp AT TIME ZONE 'Europe/Berlin', 'quarter', '{"user": "dst"}', 'Europe/Berlin');
 
 -- what Prometheus reads adds up to what is there, as of the last refresh
 DO $$ BEGIN FOR i IN 1 .. 1000 LOOP EXIT WHEN ccproxy.refresh() = 0; END LOOP; END $$;

@@ -7,22 +7,25 @@ SELECT date_trunc('day', now()) - interval '3 days' AS d0, date_trunc('day', now
 -- one request every seven minutes of that day
 SELECT accepted FROM ccproxy.ingest((SELECT jsonb_agg(jsonb_build_object('request_id', 'z' || i, 'timestamp', :'d0'::timestamptz + make_interval(mins => 7 * i),
     'model', 'gpt-4', 'user_id', 'u' || i % 2, 'status_code', 200, 'input_tokens', i)) FROM generate_series(0, 205) AS i));
+-- a step's beginning: elapsed quarters, so that an hour that comes twice has eight
+CREATE FUNCTION pg_temp.began(step text, ts timestamptz, zone text) RETURNS timestamptz LANGUAGE sql AS $$
+    SELECT CASE step WHEN 'quarter' THEN date_trunc('hour', ts, zone) + floor(extract(epoch FROM ts - date_trunc('hour', ts, zone)) / 900) * interval '15 minutes' ELSE date_trunc(step, ts, zone) END $$;
 -- raw, by groups and zone; and what stats() says
 CREATE FUNCTION pg_temp.differ(from_ts timestamptz, to_ts timestamptz, step text, zone text) RETURNS TABLE (t timestamptz, raw bigint, service numeric, by_user numeric) LANGUAGE sql AS $$
     SELECT t, r.n, s.n, u.n
-      FROM (SELECT date_trunc(step, ts, zone) AS t, count(*) AS n FROM ccproxy.requests WHERE ts >= from_ts AND ts < to_ts GROUP BY 1) AS r
-      FULL JOIN (SELECT date_trunc(step, period_start, zone) AS t, total_requests AS n FROM ccproxy.stats(from_ts, to_ts, step, NULL, zone)) AS s USING (t)
-      FULL JOIN (SELECT date_trunc(step, period_start, zone) AS t, sum(total_requests) AS n FROM ccproxy.stats(from_ts, to_ts, step || ',user', NULL, zone) GROUP BY 1) AS u USING (t)
+      FROM (SELECT pg_temp.began(step, ts, zone) AS t, count(*) AS n FROM ccproxy.requests WHERE ts >= from_ts AND ts < to_ts GROUP BY 1) AS r
+      FULL JOIN (SELECT pg_temp.began(step, period_start, zone) AS t, total_requests AS n FROM ccproxy.stats(from_ts, to_ts, step, NULL, zone)) AS s USING (t)
+      FULL JOIN (SELECT pg_temp.began(step, period_start, zone) AS t, sum(total_requests) AS n FROM ccproxy.stats(from_ts, to_ts, step || ',user', NULL, zone) GROUP BY 1) AS u USING (t)
      WHERE r.n IS DISTINCT FROM s.n OR r.n IS DISTINCT FROM u.n $$;
 CREATE FUNCTION pg_temp.grains(from_ts timestamptz, to_ts timestamptz, step text, zone text) RETURNS text LANGUAGE sql AS $$
     SELECT string_agg(grain, ', ') FROM ccproxy.explain_stats(from_ts, to_ts, step, NULL, zone) $$;
 \set zones '(VALUES (1, ''UTC''), (2, ''Europe/Berlin''), (3, ''America/New_York''), (4, ''Asia/Kolkata''), (5, ''Asia/Kathmandu''), (6, ''Australia/Lord_Howe''), (7, ''Pacific/Chatham''), (8, ''+03''), (9, ''EST''), (10, ''<X>-5:07''), (11, ''<X>+0:00:30''), (12, ''<A>3<B>,J1/0:07,J364/0:07'')) AS z(n, zone)'
 -- dirty, then rolled up
-SELECT zone, step, d.* FROM :zones, (VALUES ('hour'), ('day')) AS s(step), pg_temp.differ(:'d0'::timestamptz - interval '7 hours', :'d1'::timestamptz - interval '33 minutes', step, zone) AS d;
+SELECT zone, step, d.* FROM :zones, (VALUES ('minute'), ('quarter'), ('hour'), ('day')) AS s(step), pg_temp.differ(:'d0'::timestamptz - interval '7 hours', :'d1'::timestamptz - interval '33 minutes', step, zone) AS d;
 DO $$ BEGIN FOR i IN 1 .. 1000 LOOP EXIT WHEN ccproxy.refresh() = 0 AND i > 5; END LOOP; END $$;
-SELECT zone, step, d.* FROM :zones, (VALUES ('hour'), ('day')) AS s(step), pg_temp.differ(:'d0'::timestamptz - interval '7 hours', :'d1'::timestamptz - interval '33 minutes', step, zone) AS d;
+SELECT zone, step, d.* FROM :zones, (VALUES ('minute'), ('quarter'), ('hour'), ('day')) AS s(step), pg_temp.differ(:'d0'::timestamptz - interval '7 hours', :'d1'::timestamptz - interval '33 minutes', step, zone) AS d;
 -- the grain is as coarse as the zone lets it be
-SELECT zone, pg_temp.grains(:'d0', :'d1', 'hour', zone) AS hours, pg_temp.grains(:'d0', :'d1', 'hour,user', zone) AS by_user, pg_temp.grains(:'d0', :'d1', 'day', zone) AS days FROM :zones WHERE n <> 6 ORDER BY n;
+SELECT zone, pg_temp.grains(:'d0', :'d1', 'minute', zone) AS minutes, pg_temp.grains(:'d0', :'d1', 'quarter', zone) AS quarters, pg_temp.grains(:'d0', :'d1', 'hour', zone) AS hours, pg_temp.grains(:'d0', :'d1', 'hour,user', zone) AS by_user, pg_temp.grains(:'d0', :'d1', 'day', zone) AS days FROM :zones WHERE n <> 6 ORDER BY n;
 
 -- the style of dates, whose zones' abbreviations mean another zone when read back
 CREATE FUNCTION pg_temp.count_in(style text, zone text, from_ts timestamptz, to_ts timestamptz)
