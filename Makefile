@@ -94,7 +94,7 @@ build/run/bare_commit: test/bench/bare_commit.c
 	@mkdir -p $(@D)
 	$(CC) $(RUN_FLAGS) -o $@ $< $(shell pkg-config --cflags --libs libpq)
 
-run start stop demo:
+run start stop demo login-link:
 	@gateway/run/run $@
 
 test:
@@ -118,7 +118,7 @@ soak:
 help:
 	@sed -n 's/^## \{0,1\}//p' Makefile
 
-.PHONY: run start stop demo test crash reconcile fuzz bench soak help gateway-skipped install-gateway uninstall-gateway
+.PHONY: run start stop demo login-link test crash reconcile fuzz bench soak help gateway-skipped install-gateway uninstall-gateway
 .DEFAULT_GOAL := all
 
 ## ccproxy_metrics
@@ -131,6 +131,7 @@ help:
 ##     STAGED=1           as root: install the extension under var/, not into the system
 ##   make start, stop     the same in the background; start waits until it is ready
 ##   make demo            post the demo month into what is running
+##   make login-link      print another one-time link to the dashboard
 ##
 ##   make                 build extension and gateway (PG_CONFIG= chooses the server)
 ##   make install         install both (DESTDIR= honoured); uninstall takes them away

@@ -10,9 +10,9 @@
 #include "gateway/log.h"
 
 static const struct route *const routes[] = {
-	&route_events, &route_stats, &route_requests, &route_request, &route_values, &route_budget, &route_api_health, &route_openapi,
+	&route_events, &route_stats, &route_requests, &route_request, &route_savings, &route_values, &route_budget, &route_budgets, &route_api_health, &route_openapi,
 	&route_prometheus,
-	&route_dashboard, &route_static, &route_livez, &route_readyz
+	&route_dashboard, &route_login, &route_logout, &route_static, &route_livez, &route_readyz
 };
 
 /* Is method one of "GET, HEAD"? */
@@ -110,6 +110,41 @@ check_host(struct request *r)
 				  "The Host or Origin header names a place this gateway does not serve (see allowed_hosts).");
 }
 
+/* A token that is limited to one user reads nothing else. */
+static void
+limit_to_user(struct request *r)
+{
+	struct target *t = &r->target;
+	bool		given = false;
+
+	if (r->limited_user[0] == '\0' || r->route->limit == LIMIT_NOTHING || r->route->limit == LIMIT_BY_ROUTE)
+		return;
+	for (size_t i = 0; i < t->nparameters && r->route->limit == LIMIT_BY_FILTER; i++)
+		if (strcmp(t->parameters[i].name, "user") == 0)
+		{
+			given = true;
+			if (strcmp(t->parameters[i].value, r->limited_user) != 0)
+				r->answer.set = true;	/* until it is refused below */
+		}
+	if (r->answer.set || r->route->limit == LIMIT_REFUSED || (!given && t->nparameters == QUERY_MAX_PARAMETERS))
+	{
+		metric_add(METRIC_REFUSED_AUTH, 1);
+		request_error(r, MHD_HTTP_FORBIDDEN, "This token may only read what its own user did.");
+	}
+	else if (!given)
+		t->parameters[t->nparameters++] = (struct query_parameter) {"user", r->limited_user};
+}
+
+/* The dashboard's own reads need no token where dashboard_auth_required is off. */
+static bool
+is_open(const struct request *r)
+{
+	static const char api[] = "/metrics/api/";
+
+	return !r->gateway->settings->dashboard_auth_required && r->route->scope == AUTH_READ &&
+		strncmp(r->route->path, api, sizeof(api) - 1) == 0;
+}
+
 static void
 check_rate(struct request *r)
 {
@@ -132,9 +167,15 @@ check_rate(struct request *r)
 static void
 check_token(struct request *r)
 {
-	switch (auth_check(r->gateway->auth, r->route->scope, request_header(r, "Authorization")))
+	enum auth_result result = auth_check(r->gateway->auth, r->route->scope, request_header(r, "Authorization"),
+										 request_header(r, "Cookie"), wall_clock_us() / 1000, r->limited_user);
+
+	if (result == AUTH_MISSING && is_open(r))
+		result = AUTH_ALLOWED;
+	switch (result)
 	{
 		case AUTH_ALLOWED:
+			limit_to_user(r);
 			return;
 		case AUTH_MISSING:
 			r->answer.bearer = true;
@@ -229,6 +270,7 @@ admit(struct request *r, const char *method, uint64_t length)
 	check_rate(r);
 	if (r->answer.set)
 		return;
+	r->is_post = strcmp(method, "POST") == 0;
 	check_token(r);
 	if (r->answer.set || !r->route->takes_body)
 		return;

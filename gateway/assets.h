@@ -13,11 +13,15 @@ struct asset
 	const char *data;
 	size_t		len;
 	char		etag[24];		/* of the content; with quotes */
+	char	   *gzip;			/* the same compressed; NULL without memory */
+	size_t		gzip_len;
 };
 
 /* NULL when there is none of this name. Any thread. */
 const struct asset *asset_find(const char *name);
-/* Computes the tags; once, before threads. */
+/* Computes the tags and compresses; once, before threads. */
 void		assets_init(void);
+/* Gives the compressed copies back; after all threads. */
+void		assets_free(void);
 
 #endif

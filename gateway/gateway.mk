@@ -24,7 +24,7 @@ $(GATEWAY_BUILD)/%.o: %.c
 	$(GATEWAY_CC) $(GATEWAY_FLAGS) -MMD -MP -c -o $@ $<
 
 # the dashboard and the description of the API are part of the program
-$(GATEWAY_BUILD)/gateway/assets.o: $(wildcard gateway/dashboard/*) gateway/openapi.json
+$(GATEWAY_BUILD)/gateway/assets.o: $(wildcard gateway/dashboard/*.html gateway/dashboard/*.css gateway/dashboard/*.js gateway/dashboard/vendor/*) gateway/openapi.json
 
 -include $(GATEWAY_OBJ:.o=.d)
 

@@ -32,6 +32,9 @@
  * connection is cut without an answer. */
 #define OVERSIZE_READ_FACTOR 2
 #define STOP_POLL_MS 10
+#define SECURITY_POLICY \
+	"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " \
+	"base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; "
 
 struct http
 {
@@ -108,12 +111,15 @@ send_answer(struct request *r)
 		add_header(response, "WWW-Authenticate", "Bearer realm=\"ccproxy_metrics\"");
 	if (a->dashboard_headers)
 	{
-		add_header(response, "Content-Security-Policy",
-				   "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-				   "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'");
-		add_header(response, "Referrer-Policy", "no-referrer");
+		add_header(response, "Content-Security-Policy", a->forms ? SECURITY_POLICY "form-action 'self'" : SECURITY_POLICY "form-action 'none'");
+		/* without any, a browser posts a form with the origin "null" */
+		add_header(response, "Referrer-Policy", a->forms ? "same-origin" : "no-referrer");
 		add_header(response, "X-Frame-Options", "DENY");
 	}
+	if (a->cookie.len > 0 && !a->cookie.failed)
+		add_header(response, "Set-Cookie", a->cookie.data);
+	if (a->location)
+		add_header(response, "Location", a->location);
 	if (a->retry_after_s > 0)
 	{
 		snprintf(number, sizeof(number), "%d", a->retry_after_s);

@@ -21,6 +21,7 @@
 #include "gateway/http.h"
 #include "gateway/import.h"
 #include "gateway/log.h"
+#include "gateway/login_link.h"
 #include "gateway/maintenance.h"
 #include "gateway/notify.h"
 #include "gateway/tls.h"
@@ -221,6 +222,7 @@ run(const struct settings *settings, const struct settings_input *input, const s
 	server.signals = signals;
 	atomic_store(&g->settings, settings);
 	rate_init(&g->rate);
+	g->started_ms = wall_clock_us() / 1000;
 	g->auth = auth_open(settings, error);
 	if (g->auth == NULL)
 	{
@@ -306,6 +308,7 @@ run(const struct settings *settings, const struct settings_input *input, const s
 	tls_free_all();
 	rate_destroy(&g->rate);
 	free_reloaded(&server);
+	assets_free();
 	log_event(LOG_LEVEL_INFO, "stopped", LOG_I64("uptime_ms", monotonic_ms() - started_ms));
 	return EXIT_SUCCESS;
 }
@@ -323,6 +326,8 @@ main(int argc, char **argv)
 
 	if (argc > 1 && strcmp(argv[1], "import") == 0)
 		return import_main(argc, argv);
+	if (argc > 1 && strcmp(argv[1], "login-link") == 0)
+		return login_link_main(argc, argv);
 	if (!settings_load(&settings, &input, &action, error))
 	{
 		print_error(error);

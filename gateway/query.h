@@ -83,6 +83,11 @@ enum query_status stats_query_parse(struct arena *arena, const struct target *ta
 									struct stats_query *query, struct query_error *error)
 			__attribute__((warn_unused_result));
 
+/* /metrics/api/savings: a range, a zone and filters */
+enum query_status savings_query_parse(struct arena *arena, const struct target *target, int64_t now_us,
+									  struct stats_query *query, struct query_error *error)
+			__attribute__((warn_unused_result));
+
 /* /metrics/api/requests */
 struct list_query
 {

@@ -33,12 +33,12 @@ static const struct
 
 /* ccproxy.stats() knows the same. */
 static const char *const groups[] = {
-	"hour", "day", "model", "user", "endpoint", "method", "status", "error_type",
+	"minute", "quarter", "hour", "day", "model", "user", "endpoint", "method", "status", "error_type",
 	"team", "api_key", "session", "provider", "service_tier"
 };
-#define GROUPS_ALLOWED "one or two, with a comma between, of hour, day, model, user, endpoint, method, status, " \
-	"error_type, team, api_key, session, provider, service_tier"
-#define TIME_GROUPS 2			/* the first of them */
+#define GROUPS_ALLOWED "one or two, with a comma between, of minute, quarter, hour, day, model, user, endpoint, method, " \
+	"status, error_type, team, api_key, session, provider, service_tier"
+#define TIME_GROUPS 4			/* the first of them */
 
 static const char *const filters[] = {
 	"model", "user", "endpoint", "status", "error_type", "team", "api_key",
@@ -49,6 +49,7 @@ static const char *const filters[] = {
 	"service_tier, state"
 #define TIMES_ALLOWED "RFC 3339 such as 2025-01-31T12:00:00Z, a date such as 2025-01-31 (UTC), or epoch seconds"
 #define STATS_ALLOWED "period, from, to, group_by, time_zone, compare, limit, format, " FILTERS_ALLOWED
+#define SAVINGS_ALLOWED "period, from, to, time_zone, " FILTERS_ALLOWED
 #define LIST_ALLOWED "period, from, to, order, limit, cursor, format, " FILTERS_ALLOWED
 #define LIMITS_ALLOWED "1 to 10000"
 #define ORDERS_ALLOWED "newest, slowest, dearest, failed"
@@ -383,6 +384,15 @@ stats_query_parse(struct arena *arena, const struct target *target, int64_t now_
 	if (!is_time_zone(query->time_zone))
 		return bad(error, "time_zone", "This is not the name of a time zone.", "names such as UTC or Europe/Berlin");
 	return parse_filters(arena, target, &query->filters, error);
+}
+
+enum query_status
+savings_query_parse(struct arena *arena, const struct target *target, int64_t now_us,
+					struct stats_query *query, struct query_error *error)
+{
+	enum query_status status = query_check_names(target, SAVINGS_ALLOWED, error);
+
+	return status != QUERY_OK ? status : stats_query_parse(arena, target, now_us, query, error);
 }
 
 enum query_status

@@ -101,6 +101,7 @@ request_release(struct request *r)
 		return;
 	request_body_free(r);
 	text_free(&r->answer.body);
+	text_free(&r->answer.cookie);
 	page_drop(r->answer.page);
 	read_job_clear(&r->job);
 	arena_free(&r->arena);

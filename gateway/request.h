@@ -55,6 +55,7 @@ struct gateway
 	_Atomic int64_t bodies;		/* of them, those whose body is being received */
 	_Atomic int64_t suspended;
 	struct rate rate;
+	int64_t		started_ms;		/* wall clock */
 };
 
 enum request_handled
@@ -65,6 +66,15 @@ enum request_handled
 
 struct request;
 
+/* What a token that is limited to one user gets of a route. */
+enum route_limit
+{
+	LIMIT_REFUSED,				/* nothing: 403 */
+	LIMIT_BY_FILTER,			/* the parameter user is set to its user */
+	LIMIT_BY_ROUTE,				/* the route looks at r->limited_user */
+	LIMIT_NOTHING				/* everything: it says nothing of anybody */
+};
+
 struct route
 {
 	enum metric_route metric;
@@ -72,6 +82,7 @@ struct route
 	bool		prefix;			/* path and whatever follows it */
 	const char *methods;		/* "GET, HEAD": also the Allow header */
 	enum auth_scope scope;
+	enum route_limit limit;
 	bool		takes_body;
 	bool		(*enabled) (const struct settings *settings);	/* NULL: always */
 	/* worker; the body, if any, is complete */
@@ -115,6 +126,9 @@ struct answer
 	bool		varies;			/* with Accept and Accept-Encoding */
 	const char *cache_control;	/* NULL: no-store */
 	bool		dashboard_headers;	/* content security policy */
+	bool		forms;			/* which lets the page post forms to us */
+	struct text cookie;			/* to set; empty: none */
+	const char *location;		/* static; NULL: none */
 	bool		bearer;			/* 401 */
 	int			retry_after_s;	/* 0: none */
 	bool		close;
@@ -127,6 +141,7 @@ struct request
 	struct MHD_Connection *mhd;
 	const struct route *route;	/* NULL until the headers are complete */
 	bool		started;		/* the headers have been looked at */
+	bool		is_post;
 	bool		counted_body;	/* in gateway->bodies */
 	bool		counted_wait;	/* in gateway->suspended */
 	int64_t		wait_limit_ms;	/* longest wait, when shorter than request_deadline; 0: none */
@@ -139,6 +154,7 @@ struct request
 	struct arena arena;			/* lives as long as the request */
 	struct target target;
 	const char *path_rest;		/* what follows a prefix route */
+	char		limited_user[AUTH_USER_SIZE];	/* the token sees only this user's; "": all */
 
 	/* body: grows, terminated by a NUL when complete */
 	char	   *body;
@@ -198,12 +214,16 @@ extern const struct route route_events;
 extern const struct route route_stats;
 extern const struct route route_requests;
 extern const struct route route_request;
+extern const struct route route_savings;
+extern const struct route route_budgets;
 extern const struct route route_values;
 extern const struct route route_api_health;
 extern const struct route route_openapi;
 extern const struct route route_budget;
 extern const struct route route_prometheus;
 extern const struct route route_dashboard;
+extern const struct route route_login;
+extern const struct route route_logout;
 extern const struct route route_static;
 extern const struct route route_livez;
 extern const struct route route_readyz;

@@ -49,6 +49,7 @@ const struct route route_api_health = {
 	.path = "/metrics/api/health",
 	.methods = "GET, HEAD",
 	.scope = AUTH_READ,
+	.limit = LIMIT_NOTHING,
 	.handle = handle,
 	.publish = read_publish,
 	.render = render,

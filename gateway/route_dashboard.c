@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "gateway/accept.h"
 #include "gateway/assets.h"
 #include "gateway/request.h"
 
@@ -32,6 +33,13 @@ serve(struct request *r, const char *name)
 	r->answer.status = MHD_HTTP_OK;
 	r->answer.content_type = asset->content_type;
 	r->answer.fixed_len = asset->len;
+	r->answer.varies = true;
+	if (asset->gzip && accept_gzip(request_header(r, "Accept-Encoding")))
+	{
+		r->answer.gzip = true;
+		r->answer.fixed = asset->gzip;
+		r->answer.fixed_len = asset->gzip_len;
+	}
 	return REQUEST_ANSWERED;
 }
 

@@ -30,5 +30,6 @@ const struct route route_openapi = {
 	.path = "/metrics/api/openapi.json",
 	.methods = "GET, HEAD",
 	.scope = AUTH_OPEN,
+	.limit = LIMIT_NOTHING,
 	.handle = handle,
 };

@@ -12,8 +12,8 @@
 /* the newest of several with this id, and when the others were */
 static const char request_sql[] =
 "SELECT q.*, (SELECT coalesce(json_agg(e), '[]') FROM ccproxy.explain_request(q) AS e) AS cost_lines, "
-"(SELECT coalesce(json_agg(o.ts ORDER BY o.ts DESC), '[]') FROM ccproxy.request($1) AS o WHERE o.ts <> q.ts) AS other_ts "
-"FROM ccproxy.request($1) AS q WHERE $2::timestamptz IS NULL OR q.ts = $2::timestamptz ORDER BY q.ts DESC LIMIT 1";
+"(SELECT coalesce(json_agg(o.ts ORDER BY o.ts DESC), '[]') FROM ccproxy.request($1) AS o WHERE o.ts <> q.ts AND ($3 = '' OR o.user_id = $3)) AS other_ts "
+"FROM ccproxy.request($1) AS q WHERE ($2::timestamptz IS NULL OR q.ts = $2::timestamptz) AND ($3 = '' OR q.user_id = $3) ORDER BY q.ts DESC LIMIT 1";
 
 static enum request_handled
 handle(struct request *r)
@@ -37,6 +37,7 @@ handle(struct request *r)
 		read_parameter_time(r, ts_us);
 	else
 		read_parameter(r, NULL);
+	read_parameter(r, r->limited_user);
 	return read_begin(r);
 }
 
@@ -62,6 +63,7 @@ const struct route route_request = {
 	.prefix = true,
 	.methods = "GET, HEAD",
 	.scope = AUTH_READ,
+	.limit = LIMIT_BY_ROUTE,
 	.handle = handle,
 	.publish = read_publish,
 	.render = render,

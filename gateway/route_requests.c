@@ -110,6 +110,7 @@ const struct route route_requests = {
 	.path = "/metrics/api/requests",
 	.methods = "GET, HEAD",
 	.scope = AUTH_READ,
+	.limit = LIMIT_BY_FILTER,
 	.handle = handle,
 	.publish = read_publish,
 	.render = render,

@@ -126,6 +126,7 @@ const struct route route_stats = {
 	.path = "/metrics/api/stats",
 	.methods = "GET, HEAD",
 	.scope = AUTH_READ,
+	.limit = LIMIT_BY_FILTER,
 	.handle = handle,
 	.publish = read_publish,
 	.render = render,

@@ -64,6 +64,10 @@
 	  "serve /metrics/prometheus") \
 	S(FLAG, dashboard_enabled, "dashboard_enabled", "true", 0, 0, false, \
 	  "serve /metrics/dashboard") \
+	S(FLAG, dashboard_auth_required, "dashboard_auth_required", "true", 0, 0, false, \
+	  "false: what the dashboard reads (/metrics/api/) needs no sign-in and no token") \
+	S(TEXT, dashboard_url, "dashboard_url", "", 0, 0, false, \
+	  "where browsers reach the dashboard, for login-link: https://host/prefix/metrics/dashboard") \
 	S(COUNT, metrics_batch_size, "metrics_batch_size", "10000", 1, 1000000, false, \
 	  "most events in one transaction") \
 	S(SECONDS, metrics_flush_interval_ms, "metrics_flush_interval", "10s", 100, 3600000, false, \

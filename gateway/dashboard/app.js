@@ -1,135 +1,439 @@
-// The dashboard: asks /metrics/api/stats and shows what it says. Everything
-// from outside is put in as text, never as markup.
-"use strict";
+// The dashboard: keeps the state in the address, asks for what it needs, shows
+// it, and asks again while somebody looks.
+import { ApiError, get, getCsv, signOut, takeToken } from "./api.js";
+import { Chart } from "./charts.js";
+import { byId, el, save } from "./dom.js";
+import * as f from "./format.js";
+import { RequestList, requestDetails } from "./requests.js";
+import { DIMENSIONS, ORDERS, dimensionLabel, localZone, queryOf, readState, spanOf, stepOf, withFilter, withoutFilter, writeState } from "./state.js";
+import { DimensionTable } from "./table.js";
+import { buckets, clock, dateTime, fromInput, monthEnd, monthStart, toInput } from "./zone.js";
 
 const REFRESH_MS = 10000;
-const TOKEN_KEY = "ccproxy_read_token";
-const byId = (id) => document.getElementById(id);
+const RETRY_MS = 3000;
+const STACKED_MODELS = 7;
+const LIST_ROWS = 25;
 
-// A read token may come as #token=...; it is kept for this tab only.
-function takeToken() {
-  const match = /^#token=(.+)$/.exec(location.hash);
-  if (match) {
-    sessionStorage.setItem(TOKEN_KEY, decodeURIComponent(match[1]));
-    history.replaceState(null, "", location.pathname + location.search);
-  }
-}
-
-async function stats(parameters) {
-  const headers = { Accept: "application/json" };
-  const token = sessionStorage.getItem(TOKEN_KEY);
-  if (token) headers.Authorization = "Bearer " + token;
-  const response = await fetch("/metrics/api/stats?" + new URLSearchParams(parameters), { headers });
-  if (response.status === 401 || response.status === 403)
-    throw new Error("A read token is needed: open this page as /metrics/dashboard#token=TOKEN.");
-  let body = null;
-  try { body = await response.json(); } catch (e) { /* told by the status below */ }
-  if (!response.ok) throw new Error((body && body.error) || "The gateway answered " + response.status + ".");
-  return body;
-}
-
-const whole = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
-const percent = new Intl.NumberFormat(undefined, { style: "percent", maximumFractionDigits: 2 });
-const compact = new Intl.NumberFormat(undefined, { notation: "compact", maximumFractionDigits: 2 });
-
-function dollars(value) {
-  if (value === null || value === undefined) return "–";
-  const n = Number(value);
-  const digits = n !== 0 && Math.abs(n) < 1 ? 6 : 2;
-  return new Intl.NumberFormat(undefined, { style: "currency", currency: "USD", maximumFractionDigits: digits }).format(n);
-}
-
-function duration(ms) {
-  if (ms === null || ms === undefined) return "–";
-  return ms < 1000 ? whole.format(ms) + " ms" : (ms / 1000).toFixed(2) + " s";
-}
-
-const rate = (value) => (value === null || value === undefined ? "–" : percent.format(value));
-
-function showTotals(s) {
-  byId("total_requests").textContent = whole.format(s.total_requests);
-  byId("total_cost").textContent = dollars(s.total_cost);
-  byId("total_tokens").textContent = compact.format(s.total_tokens);
-  byId("error_rate").textContent = rate(s.error_rate);
-  byId("avg_response_time_ms").textContent = duration(s.avg_response_time_ms);
-  byId("p95_response_time_ms").textContent = duration(s.p95_response_time_ms);
-  byId("in_flight_requests").textContent = whole.format(s.in_flight_requests);
-  byId("unpriced_requests").textContent = whole.format(s.unpriced_requests);
-}
-
-function showModels(rows) {
-  byId("models").replaceChildren(...rows.map((s) => {
-    const tr = document.createElement("tr");
-    const cells = [s.group_key === null ? "unknown" : s.group_key, whole.format(s.total_requests),
-      compact.format(Number(s.input_tokens) + Number(s.cache_read_tokens) + Number(s.cache_write_tokens)),
-      compact.format(s.output_tokens), dollars(s.total_cost), duration(s.p95_response_time_ms), rate(s.error_rate)];
-    for (const cell of cells) {
-      const td = document.createElement("td");
-      td.textContent = cell;
-      tr.append(td);
-    }
-    return tr;
-  }));
-}
-
-// One bar per step, gaps included.
-function showBars(rows, from, to, stepMs) {
-  const start = Math.floor(from / stepMs) * stepMs;
-  const counts = new Array(Math.max(1, Math.ceil((to - start) / stepMs))).fill(0);
-  for (const s of rows) {
-    const i = Math.floor((Date.parse(s.period_start) - start) / stepMs);
-    if (i >= 0 && i < counts.length) counts[i] += Number(s.total_requests);
-  }
-  const most = Math.max(1, ...counts);
-  byId("bars").replaceChildren(...counts.map((n, i) => {
-    const bar = document.createElement("div");
-    bar.style.height = (100 * n / most) + "%";
-    bar.title = new Date(start + i * stepMs).toLocaleString() + ": " + whole.format(n);
-    return bar;
-  }));
-}
-
-let running = false;
+let state = readState(location.search);
+let loading = null; // AbortController of the load under way
 let timer = 0;
+let cursor = null; // where the list of requests goes on
+let range = { from: 0, to: 0 }; // what the answers cover
 
-async function refresh() {
-  if (running) return;
-  running = true;
-  clearTimeout(timer);
-  const status = byId("status");
-  const period = byId("period").value;
-  const step = period === "30d" || period === "7d" ? "day" : "hour";
-  try {
-    const [total, models, steps] = await Promise.all([
-      stats({ period }), stats({ period, group_by: "model" }), stats({ period, group_by: step })]);
-    status.className = "";
-    if (total.stats.length === 0 || Number(total.stats[0].total_requests) === 0) {
-      byId("main").hidden = true;
-      status.textContent = "No requests in this period yet. Post events to /metrics/api/events.";
-    } else {
-      showTotals(total.stats[0]);
-      showModels(models.stats);
-      showBars(steps.stats, Date.parse(steps.start_time), Date.parse(steps.end_time), step === "day" ? 86400000 : 3600000);
-      byId("main").hidden = false;
-      status.textContent = "As of " + new Date(total.end_time).toLocaleTimeString() + ".";
-    }
-  } catch (e) {
-    status.className = "error";
-    status.textContent = e.message;
+// ------------------------------------------------------------------ state
+
+function go(next) {
+  const address = writeState(next);
+  if (address !== location.search) history.pushState(null, "", location.pathname + address);
+  const moved = JSON.stringify({ ...state, request: null }) !== JSON.stringify({ ...next, request: null });
+  state = next;
+  showControls();
+  showRequest();
+  if (moved) load(true);
+}
+
+const goRange = (from, to) => go({ ...state, period: null, from: Math.floor(from), to: Math.ceil(to) });
+const goFilter = (key, value) => go(withFilter(state, key, value));
+
+// --------------------------------------------------------------- controls
+
+function showControls() {
+  for (const button of byId("periods").children) button.setAttribute("aria-pressed", String(button.dataset.period === state.period));
+  const custom = state.period === null;
+  byId("custom").toggleAttribute("data-active", custom);
+  byId("custom-label").textContent = custom ? `${toInput(state.from, state.zone).replace("T", " ")} – ${toInput(state.to, state.zone).replace("T", " ")}` : "Custom";
+  const now = Date.now();
+  byId("range-from").value = toInput(custom ? state.from : now - spanOf(state), state.zone);
+  byId("range-to").value = toInput(custom ? state.to : now, state.zone);
+  if (![...byId("zone").options].some((o) => o.value === state.zone)) byId("zone").append(el("option", { value: state.zone }, state.zone));
+  byId("zone").value = state.zone;
+  const used = Object.entries(state.filters).flatMap(([key, values]) => values.map((value) => [key, value]));
+  byId("chips").replaceChildren(...used.map(([key, value]) => el("li", {}, el("button", {
+    type: "button", "aria-label": `Remove filter ${dimensionLabel(key)} ${value || "none"}`, onclick: () => go(withoutFilter(state, key, value)),
+  }, `${dimensionLabel(key)}: ${value || "none"} ✕`))));
+  byId("clear-filters").hidden = used.length === 0;
+  for (const tab of byId("tabs").children) {
+    tab.setAttribute("aria-selected", String(tab.dataset.by === state.by));
+    tab.tabIndex = tab.dataset.by === state.by ? 0 : -1;
   }
-  running = false;
-  schedule();
+  for (const button of byId("orders").children) button.setAttribute("aria-pressed", String(button.dataset.order === state.order));
 }
 
-function schedule() {
-  clearTimeout(timer);
-  if (byId("refresh").checked && !document.hidden)
-    timer = setTimeout(refresh, REFRESH_MS * (0.9 + 0.2 * Math.random()));
+function makeControls() {
+  const zones = typeof Intl.supportedValuesOf === "function" ? Intl.supportedValuesOf("timeZone") : [];
+  byId("zone").append(...[...new Set([localZone(), "UTC", ...zones])].map((z) => el("option", { value: z }, z)));
+  byId("zone").addEventListener("change", (e) => go({ ...state, zone: e.target.value }));
+  byId("periods").addEventListener("click", (e) => e.target.dataset.period && go({ ...state, period: e.target.dataset.period, from: null, to: null }));
+  byId("range-form").addEventListener("submit", (e) => {
+    e.preventDefault();
+    const from = fromInput(byId("range-from").value, state.zone);
+    const to = fromInput(byId("range-to").value, state.zone);
+    byId("range-to").setCustomValidity(from < to ? "" : "must be after the beginning");
+    if (!byId("range-form").reportValidity()) return;
+    byId("custom").open = false;
+    goRange(from, to);
+  });
+  byId("range-form").addEventListener("input", () => byId("range-to").setCustomValidity(""));
+
+  byId("filter-key").append(...DIMENSIONS.map((d) => el("option", { value: d.key }, d.label)), el("option", { value: "state" }, "State"),
+    ...["session", "provider", "method", "service_tier"].map((k) => el("option", { value: k }, dimensionLabel(k))));
+  byId("filter-key").addEventListener("change", suggest);
+  byId("add-filter").addEventListener("toggle", () => byId("add-filter").open && suggest());
+  byId("filter-form").addEventListener("submit", (e) => {
+    e.preventDefault();
+    const value = byId("filter-value").value.trim();
+    byId("add-filter").open = false;
+    byId("filter-value").value = "";
+    goFilter(byId("filter-key").value, value);
+  });
+  byId("clear-filters").addEventListener("click", () => go({ ...state, filters: {} }));
+  for (const drop of document.querySelectorAll(".drop"))
+    drop.addEventListener("keydown", (e) => {
+      if (e.key !== "Escape" || !drop.open) return;
+      drop.open = false;
+      drop.querySelector("summary").focus();
+    });
+  document.addEventListener("click", (e) => {
+    for (const drop of document.querySelectorAll(".drop[open]")) if (!drop.contains(e.target)) drop.open = false;
+  });
+
+  byId("tabs").append(...DIMENSIONS.map((d) => el("button", { type: "button", role: "tab", "data-by": d.key, "aria-controls": "table", onclick: () => go({ ...state, by: d.key }) }, d.label)));
+  byId("tabs").addEventListener("keydown", (e) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[e.key];
+    if (!step) return;
+    const i = DIMENSIONS.findIndex((d) => d.key === state.by);
+    const next = (i + step + DIMENSIONS.length) % DIMENSIONS.length;
+    go({ ...state, by: DIMENSIONS[next].key });
+    byId("tabs").children[next].focus();
+  });
+  byId("orders").append(...Object.entries(ORDERS).map(([key, label]) => el("button", { type: "button", "data-order": key, onclick: () => go({ ...state, order: key }) }, label)));
+
+  const theme = localStorage.getItem("ccproxy_theme") || "";
+  byId("theme").value = theme;
+  setTheme(theme);
+  byId("theme").addEventListener("change", (e) => {
+    localStorage.setItem("ccproxy_theme", e.target.value);
+    setTheme(e.target.value);
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+  byId("sign-out").addEventListener("click", async () => {
+    await signOut();
+    load(true);
+  });
+  byId("live").addEventListener("change", schedule);
+  byId("requests-csv").addEventListener("click", () => csv("requests", listQuery(), "requests.csv"));
+  byId("request-close").addEventListener("click", () => byId("request").close());
+  byId("request").addEventListener("close", () => state.request !== null && go({ ...state, request: null }));
 }
+
+function setTheme(theme) {
+  if (theme) document.documentElement.dataset.theme = theme;
+  else delete document.documentElement.dataset.theme;
+  redraw();
+}
+
+const redraw = () => Object.values(charts).forEach((c) => c.data && c.show(c.data));
+
+// Values to choose from: what the statistics know in this range.
+async function suggest() {
+  const key = byId("filter-key").value;
+  const list = byId("filter-values");
+  list.replaceChildren();
+  if (key === "state") return list.replaceChildren(...["successful", "failed", "in_flight"].map((v) => el("option", { value: v })));
+  try {
+    const { stats } = await get("stats", statsQuery({ ...state, filters: {} }, key));
+    list.replaceChildren(...stats.filter((s) => s.group_key !== null).slice(0, 200).map((s) => el("option", { value: s.group_key })));
+  } catch (e) { /* it can be typed all the same */ }
+}
+
+async function csv(path, query, name) {
+  try {
+    save(await getCsv(path, query), name);
+  } catch (e) {
+    showFailure(e);
+  }
+}
+
+// ------------------------------------------------------------------- asking
+
+function statsQuery(of, groupBy, more = {}) {
+  const p = queryOf(of);
+  if (groupBy) p.set("group_by", groupBy);
+  for (const [key, value] of Object.entries(more)) p.set(key, value);
+  return p;
+}
+
+function listQuery() {
+  const p = queryOf(state);
+  p.delete("time_zone");
+  p.set("order", state.order);
+  p.set("limit", String(LIST_ROWS));
+  return p;
+}
+
+// ------------------------------------------------------------------ showing
+
+const charts = {
+  requests: new Chart({ title: "Requests", kind: "bars", format: f.count, axis: f.compact, onRange: goRange, onCsv: () => csv("stats", statsQuery(state, stepOf(state)), "requests-over-time.csv") }),
+  latency: new Chart({ title: "Response time", kind: "lines", log: true, total: false, format: f.duration, axis: f.durationTick, onRange: goRange, onCsv: () => csv("stats", statsQuery(state, stepOf(state)), "response-time.csv") }),
+  tokens: new Chart({ title: "Tokens", kind: "bars", format: f.compact, axis: f.compact, onRange: goRange, onCsv: () => csv("stats", statsQuery(state, stepOf(state)), "tokens.csv") }),
+  cost: new Chart({ title: "Cost by model", kind: "bars", format: f.dollars, axis: f.dollars, onRange: goRange, onCsv: () => csv("stats", statsQuery(state, stepOf(state) + ",model"), "cost-by-model.csv") }),
+};
+const table = new DimensionTable({ onFilter: (value) => goFilter(state.by, value), onCsv: () => csv("stats", statsQuery(state, state.by), `by-${state.by}.csv`) });
+const list = new RequestList({ onOpen: (id) => go({ ...state, request: id }), onMore: () => loadRequests(true), onCsv: null });
+
+function tile(name, value, under, delta, better) {
+  const comparison = delta === null ? null : el("span", { class: delta.direction === 0 || better === 0 ? null : delta.direction === better ? "better" : "worse" },
+    delta.direction > 0 ? "▲ " : delta.direction < 0 ? "▼ " : "", delta.text);
+  return el("div", {}, el("dt", {}, name), el("dd", { class: "value" }, value),
+    el("dd", { class: "under" }, comparison, comparison && under ? " · " : null, under));
+}
+
+const cached = (s) => {
+  const input = Number(s.input_tokens) + Number(s.cache_read_tokens) + Number(s.cache_write_tokens);
+  return input > 0 ? Number(s.cache_read_tokens) / input : null;
+};
+
+// The month's cost so far, carried on at its own pace.
+function projection(month, now) {
+  if (!month || month.total_cost === null) return null;
+  const begun = monthStart(now, state.zone);
+  return Number(month.total_cost) * (monthEnd(now, state.zone) - begun) / Math.max(1, now - begun);
+}
+
+function showTiles(now, before, statuses, month, savings) {
+  const seconds = (range.to - range.from) / 1000;
+  const limited = statuses ? (statuses.find((s) => s.group_key === "429") || { total_requests: 0 }).total_requests : null;
+  const delta = (key) => f.change(now[key], before[key]);
+  const ahead = projection(month, range.now);
+  byId("tiles").replaceChildren(
+    tile("Requests", f.count(now.total_requests), now.in_flight_requests > 0 ? f.count(now.in_flight_requests) + " in flight" : null, delta("total_requests"), 0),
+    tile("Error rate", f.percent(now.error_rate), f.count(now.failed_requests) + " failed", delta("error_rate"), -1),
+    tile("Response time p95", f.duration(now.p95_response_time_ms), "p50 " + f.duration(now.p50_response_time_ms), delta("p95_response_time_ms"), -1),
+    tile("First token p95", f.duration(now.p95_ttft_ms), "p50 " + f.duration(now.p50_ttft_ms), delta("p95_ttft_ms"), -1),
+    tile("Tokens per second", f.rate(now.total_tokens / seconds), f.compact(now.total_tokens) + " in all", delta("total_tokens"), 0),
+    tile("Cost", f.dollars(now.total_cost), ahead === null ? null : `month's end ≈ ${f.dollars(ahead)}`, delta("total_cost"), -1),
+    tile("Cache hits", f.percent(cached(now)), savings === undefined || savings === null ? null : `saved ${f.dollars(savings)}`, f.change(cached(now), cached(before)), 1),
+    tile("Rate limited", f.count(limited), limited !== null && now.total_requests > 0 ? f.percent(limited / now.total_requests) + " of requests" : null, null, -1),
+  );
+}
+
+function showUnpriced(models) {
+  const rows = models.filter((s) => s.unpriced_requests > 0);
+  byId("unpriced").hidden = rows.length === 0;
+  if (rows.length === 0) return;
+  byId("unpriced").replaceChildren(
+    el("h2", {}, `${f.count(rows.reduce((n, s) => n + s.unpriced_requests, 0))} requests have no price`),
+    el("p", {}, "Their cost is unknown and in no total. Give these models a price (USD per million tokens), then price the past:"),
+    el("ul", {}, ...rows.slice(0, 8).map((s) => el("li", {}, el("button", { type: "button", class: "key", onclick: () => goFilter("model", s.group_key || "") },
+      s.group_key === null ? el("i", {}, "none") : s.group_key), ` ${f.count(s.unpriced_requests)} requests, ${f.compact(s.total_tokens)} tokens`))),
+    el("pre", {}, el("code", {}, `SELECT ccproxy.set_price('${(rows[0].group_key || "model").replaceAll("'", "''")}', input => 1.00, output => 5.00);\nCALL ccproxy.reprice(only_unpriced => true);`)));
+}
+
+// Budgets in use: how full, and where each is going.
+function showBudgets(budgets) {
+  const section = byId("budgets");
+  section.hidden = budgets.length === 0;
+  if (budgets.length === 0) return;
+  section.replaceChildren(el("h2", {}, "Budgets"), el("div", { class: "budgets" }, ...budgets.slice(0, 12).map((b) => {
+    const meter = el("span", { class: "meter " + b.state, "aria-hidden": "true" }, el("span"));
+    meter.firstChild.style.width = Math.min(100, b.used_percent === null ? 100 : b.used_percent) + "%";
+    return el("div", {},
+      el("div", {}, el("b", {}, b.name), ` ${b.scope === "all" ? "" : b.scope + " " + b.value + ", "}by ${b.period}`),
+      meter,
+      el("div", { class: "under" }, el("span", { class: b.state === "exceeded" ? "worse" : null }, `${f.dollars(b.spent_usd)} of ${f.dollars(b.limit_usd)}`,
+        b.used_percent === null ? "" : ` (${f.count(b.used_percent)} %, ${b.state})`),
+      b.projected_usd === null ? null : `, ends ≈ ${f.dollars(b.projected_usd)}`, b.unpriced_requests > 0 ? `, ${f.count(b.unpriced_requests)} unpriced` : null));
+  })));
+}
+
+const byStart = (rows) => new Map(rows.map((s) => [Date.parse(s.period_start), s]));
+
+function frameOf() {
+  const step = stepOf(state);
+  return { buckets: buckets(range.from, range.to, step, state.zone), step, zone: state.zone };
+}
+
+function showSteps(steps) {
+  const frame = frameOf();
+  const at = byStart(steps);
+  const column = (key, missing) => frame.buckets.map((b) => { const s = at.get(b.start); return s && s[key] !== null ? Number(s[key]) : missing; });
+  const bars = (names) => names.map(([name, key, color]) => ({ name, color, values: column(key, 0) }));
+  const optional = (s) => !["In flight"].includes(s.name) || s.values.some((v) => v > 0);
+  charts.requests.show({ ...frame, series: bars([["Successful", "successful_requests", "--series-0"], ["Failed", "failed_requests", "--series-1"], ["In flight", "in_flight_requests", "--series-7"]]).filter(optional) });
+  charts.latency.show({ ...frame, series: [["p50", "p50_response_time_ms"], ["p95", "p95_response_time_ms"], ["p99", "p99_response_time_ms"]].map(([name, key]) => ({ name, values: column(key, null) })) });
+  charts.tokens.show({ ...frame, series: bars([["Input", "input_tokens", "--series-0"], ["Cache read", "cache_read_tokens", "--series-2"], ["Cache write", "cache_write_tokens", "--series-4"], ["Output", "output_tokens", "--series-1"]]) });
+}
+
+function showCost(models) {
+  const frame = frameOf();
+  const timeFirst = models.map((s) => ({ start: Date.parse(s.period_start), model: s.group_key2 === null ? "none" : s.group_key2, cost: s.total_cost === null ? 0 : Number(s.total_cost) }));
+  const totals = new Map();
+  for (const m of timeFirst) totals.set(m.model, (totals.get(m.model) || 0) + m.cost);
+  const names = [...totals].filter(([, c]) => c > 0).sort((a, b) => b[1] - a[1]).map(([name]) => name);
+  const shown = names.slice(0, STACKED_MODELS);
+  const index = new Map(frame.buckets.map((b, i) => [b.start, i]));
+  const series = shown.map((name) => ({ name, values: frame.buckets.map(() => 0) }));
+  if (names.length > shown.length) series.push({ name: `${names.length - shown.length} others`, color: "--series-7", values: frame.buckets.map(() => 0) });
+  for (const m of timeFirst) {
+    const k = shown.indexOf(m.model);
+    const i = index.get(m.start);
+    if (i !== undefined && m.cost > 0) series[k < 0 ? series.length - 1 : k].values[i] += m.cost;
+  }
+  if (series.length === 0) series.push({ name: "Cost", values: frame.buckets.map(() => 0) });
+  charts.cost.show({ ...frame, series });
+}
+
+function showTable(rows, steps) {
+  const frame = frameOf().buckets;
+  const index = new Map(frame.map((b, i) => [b.start, i]));
+  const sparks = new Map();
+  for (const s of steps) {
+    if (!sparks.has(s.group_key2)) sparks.set(s.group_key2, frame.map(() => 0));
+    const i = index.get(Date.parse(s.period_start));
+    if (i !== undefined) sparks.get(s.group_key2)[i] += s.total_requests;
+  }
+  table.show(dimensionLabel(state.by), rows, sparks);
+}
+
+// ------------------------------------------------------------------ loading
+
+const EMPTY = { total_requests: 0, failed_requests: 0, in_flight_requests: 0, total_tokens: 0, total_cost: null };
+
+// One load of everything. fresh: what is shown belongs to another question.
+async function load(fresh) {
+  if (loading) loading.abort();
+  const mine = loading = new AbortController();
+  const { signal } = mine;
+  clearTimeout(timer);
+  if (fresh) {
+    byId("main").classList.add("stale");
+    table.say("Loading …");
+    list.say("Loading …");
+  }
+  const step = stepOf(state);
+  const now = Date.now();
+  const month = queryOf(state);
+  month.delete("period");
+  month.set("from", new Date(monthStart(now, state.zone)).toISOString());
+  month.set("to", new Date(Math.ceil(now / 60000) * 60000).toISOString());
+  try {
+    // each is shown when it is there; what the headlines need comes first
+    const known = {};
+    const tiles = () => known.totals && showTiles(known.totals.stats[0] || EMPTY, (known.totals.previous && known.totals.previous.stats[0]) || {}, known.statuses, known.month, known.savings);
+    const steps = get("stats", statsQuery(state, step), signal);
+    const models = get("stats", statsQuery(state, step + ",model"), signal);
+    const byModel = get("stats", statsQuery(state, "model"), signal);
+    // who asks for these waits for the totals first; a failure is told once
+    for (const answer of [steps, models, byModel]) answer.catch(() => {});
+    const totals = get("stats", statsQuery(state, null, { compare: "previous" }), signal).then((answer) => {
+      range = { from: Date.parse(answer.start_time), to: Date.parse(answer.end_time), now };
+      known.totals = answer;
+      tiles();
+      byId("main").classList.remove("stale");
+      showStatus(answer);
+    });
+    await Promise.all([
+      totals,
+      totals.then(() => steps).then((answer) => showSteps(answer.stats)),
+      totals.then(() => models).then((answer) => showCost(answer.stats)),
+      byModel.then((answer) => showUnpriced(answer.stats)),
+      get("stats", statsQuery(state, "status"), signal).then((answer) => { known.statuses = answer.stats; tiles(); }),
+      get("stats", month, signal).then((answer) => { known.month = answer.stats[0]; tiles(); }),
+      get("savings", queryOf(state), signal).then((answer) => { known.savings = answer.savings; tiles(); }),
+    ]);
+    const rows = state.by === "model" ? byModel : get("stats", statsQuery(state, state.by), signal);
+    const lines = state.by === "model" ? models : get("stats", statsQuery(state, step + "," + state.by), signal);
+    showTable((await rows).stats, (await lines).stats);
+    await loadRequests(false, signal);
+    // a session that is limited to one user sees none
+    await get("budgets", null, signal).then((answer) => showBudgets(answer.budgets), (e) => { if (e.status !== 403 && e.status !== 404) throw e; });
+    schedule();
+  } catch (e) {
+    if (e.name === "AbortError") return;
+    showFailure(e);
+    schedule(e);
+  } finally {
+    if (loading === mine) loading = null;
+  }
+}
+
+async function loadRequests(more, signal) {
+  const query = listQuery();
+  if (more && cursor) query.set("cursor", cursor);
+  try {
+    const answer = await get("requests", query, signal);
+    cursor = answer.next_cursor || null;
+    list.show(answer.requests, state.zone, cursor !== null, more);
+  } catch (e) {
+    if (e.name === "AbortError" || !more) throw e;
+    list.say(e.message);
+  }
+}
+
+function showStatus(answer) {
+  const status = byId("status");
+  status.className = "";
+  const empty = answer.stats.length === 0 || Number(answer.stats[0].total_requests) === 0;
+  status.textContent = empty
+    ? (Object.keys(state.filters).length > 0 ? "No requests match these filters in this period." : "No requests in this period yet. Post events to /metrics/api/events.")
+    : `Data as of ${clock(Date.parse(answer.as_of), state.zone)}`;
+  if (!empty) status.textContent += ` · ${dateTime(range.from, state.zone)} to ${dateTime(range.to, state.zone)}, ${state.zone}`;
+}
+
+function showFailure(e) {
+  const status = byId("status");
+  status.className = "error";
+  if (e instanceof ApiError && (e.status === 401 || e.status === 403)) {
+    status.replaceChildren("You are not signed in. Ask for a link: ", el("code", {}, "ccproxy-gateway login-link"));
+    return;
+  }
+  status.textContent = e instanceof ApiError && e.status === 503 ? "PostgreSQL is away; events are still taken if they can be spooled. What is shown is from before. " + e.message
+    : e instanceof ApiError && e.status === 0 ? "The gateway cannot be reached. What is shown is from before."
+    : e.message;
+  byId("main").classList.add("stale");
+}
+
+// While the page is in the background nothing is asked.
+function schedule(failure) {
+  clearTimeout(timer);
+  if (!byId("live").checked || document.hidden) return;
+  if (failure instanceof ApiError && (failure.status === 401 || failure.status === 400)) return;
+  const wait = failure ? Math.max(RETRY_MS, (failure.retryAfter || 0) * 1000) : REFRESH_MS;
+  timer = setTimeout(() => load(false), wait * (0.9 + 0.2 * Math.random()));
+}
+
+async function showRequest() {
+  const dialog = byId("request");
+  if (state.request === null) {
+    if (dialog.open) dialog.close();
+    return;
+  }
+  const body = byId("request-body");
+  body.replaceChildren(el("p", {}, "Loading …"));
+  if (!dialog.open) dialog.showModal();
+  try {
+    const answer = await get("requests/" + encodeURIComponent(state.request));
+    body.replaceChildren(requestDetails(answer, answer.cost_lines, state.zone));
+  } catch (e) {
+    body.replaceChildren(el("p", {}, e.status === 404 ? "There is no such request, or it has expired." : e.message));
+  }
+}
+
+// -------------------------------------------------------------------- begin
 
 takeToken();
-byId("controls").addEventListener("submit", (e) => e.preventDefault());
-byId("period").addEventListener("change", refresh);
-byId("refresh").addEventListener("change", schedule);
-document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : refresh()));
-refresh();
+byId("charts").append(charts.requests.figure, charts.latency.figure, charts.tokens.figure, charts.cost.figure);
+byId("table").append(table.element);
+byId("requests").append(list.element);
+makeControls();
+showControls();
+addEventListener("popstate", () => {
+  state = readState(location.search);
+  showControls();
+  showRequest();
+  load(true);
+});
+document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : load(false)));
+load(true);
+showRequest();

@@ -10,7 +10,7 @@
 int			LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static bool
-take(void *context, const char *token, size_t len)
+take(void *context, const char *token, size_t len, const char *user, size_t user_len)
 {
 	(void) context;
 	if (len == 0 || memchr(token, '\n', len) || memchr(token, ' ', len))

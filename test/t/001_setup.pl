@@ -86,7 +86,7 @@ sub fails_with
 
 my ($rc, $out, $err) = make('start', "LISTEN=$listen");
 is($rc, 0, 'make start') or BAIL_OUT("$out\n$err");
-like($out, qr{http://\Q$listen\E/metrics/dashboard#token=\w+}, 'the dashboard URL is printed');
+like($out, qr{http://\Q$listen\E/metrics/dashboard/login\?t=[v.0-9a-f]+}, 'a link to the dashboard is printed');
 like($out, qr{curl .*http://\Q$listen\E/metrics/api/events}, 'and a curl line');
 
 for my $file (qw(db_url gateway_url ingest_token read_token))

@@ -186,7 +186,9 @@ $r = $gateway->get('/metrics/dashboard');
 is($r->{status}, 200, 'the dashboard');
 like($r->{headers}{'content-security-policy'}, qr/default-src 'none'; script-src 'self'/, 'with a strict policy');
 unlike($r->{content}, qr/<script(?![^>]*\bsrc=)|\son\w+=|style=/, 'and nothing inline');
-for my $asset ($r->{content} =~ m{(?:src|href)="(/metrics/static/[^"]+)"}g)
+my @assets = map { "/metrics/$_" } $r->{content} =~ m{(?:src|href)="(static/[^"]+)"}g;
+is(scalar(@assets), 4, 'four files');
+for my $asset (@assets)
 {
 	my $file = $gateway->get($asset);
 	is($file->{status}, 200, $asset);
@@ -416,7 +418,7 @@ like($gateway->log_text, qr/event=draining.*event=stopped/s, 'after draining');
 	is($gateway->get('/metrics/prometheus', authorization => 'Bearer read-token-1')->{status}, 404, 'what is disabled is not there');
 	PostgreSQL::Test::Utils::append_to_file($read, "read-token-2\n");
 	kill('HUP', $gateway->{pid});
-	$gateway->wait_for_log(qr/event=tokens_reloaded/);
+	$gateway->wait_for_log(qr/event=reloaded/);
 	is($gateway->get('/metrics/api/stats', authorization => 'Bearer read-token-2')->{status}, 200, 'SIGHUP reads the tokens again');
 
 	$gateway->{token} = 'ingest-token-1';

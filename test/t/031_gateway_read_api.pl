@@ -309,7 +309,7 @@ pass('a commit of somebody else is noticed, by those too who do not ask for it')
 
 my @nasty = ("'; DROP TABLE ccproxy.request_log; --", '" OR 1=1', '\\', "a\x{301}\x{1f600}", '$1', '%s%n', '{"$ne": null}', '[]', "\t\r\n", '=1+1',
 	'<script>', '../../etc/passwd', 'x' x 3000, '1e309', "\x{202e}", '0x10', 'NULL', "\\'; SELECT pg_sleep(9); --");
-my %parameters = ('/metrics/api/stats' => undef, '/metrics/api/requests' => undef, '/metrics/api/values' => undef, '/metrics/api/health' => undef,
+my %parameters = ('/metrics/api/stats' => undef, '/metrics/api/savings' => undef, '/metrics/api/budgets' => undef, '/metrics/api/requests' => undef, '/metrics/api/values' => undef, '/metrics/api/health' => undef,
 	'/metrics/api/requests/r1' => undef, '/metrics/prometheus' => undef);
 for my $path (sort keys %parameters)
 {
