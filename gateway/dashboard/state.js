@@ -88,7 +88,7 @@ export const spanOf = (state) => (state.period === null ? state.to - state.from 
 const STEPS = [
   { step: "minute", upTo: 3 * 3600e3 },
   { step: "quarter", upTo: 18 * 3600e3 },
-  { step: "hour", upTo: 4 * 86400e3 },
+  { step: "hour", upTo: 8 * 86400e3 },
   { step: "day", upTo: Infinity },
 ];
 export const stepOf = (state) => STEPS.find((s) => spanOf(state) <= s.upTo).step;
