@@ -71,7 +71,7 @@ int
 login_link_main(int argc, char **argv)
 {
 	char	  **rest = calloc((size_t) argc + 1, sizeof(*rest));
-	struct settings_input input = {0, rest, environ};
+	struct settings_input input = {.argv = rest, .envp = environ, .no_database = true};
 	struct settings settings;
 	enum settings_action action;
 	const char *user = "";

@@ -416,7 +416,7 @@ settings_load(struct settings *s, const struct settings_input *in,
 		return false;
 	if (!settings_check(s, error))
 		return false;
-	if (*action != ACTION_PRINT_CONFIG && s->storage != STORAGE_SQLITE && s->metrics_db_url[0] == '\0' && !environment(in->envp, "PGHOST") &&
+	if (!in->no_database && *action != ACTION_PRINT_CONFIG && s->storage != STORAGE_SQLITE && s->metrics_db_url[0] == '\0' && !environment(in->envp, "PGHOST") &&
 		!environment(in->envp, "PGSERVICE") && !environment(in->envp, "PGDATABASE"))
 		return fail(error, "metrics_db_url is not set: give --metrics-db-url postgres://user@host/database, "
 					"CCPROXY_METRICS_DB_URL, or libpq's PGHOST and PGDATABASE");

@@ -222,6 +222,7 @@ struct settings_input
 	int			argc;
 	char	  **argv;
 	char	  **envp;			/* as environ */
+	bool		no_database;	/* metrics_db_url may be left out */
 };
 
 #define SETTINGS_ERROR_SIZE 512

@@ -76,7 +76,7 @@ my $program = CCProxy::gateway_program();
 my $url = $node->connstr('metrics');
 local %ENV = (%ENV,
 	DASHBOARD_URL => $gateway->{url},
-	LOGIN_LINK => "'$program' login-link --listen 127.0.0.1:$gateway->{port} --metrics-db-url \"$url\" --read-token-file '$dir/read'",
+	LOGIN_LINK => "'$program' login-link --listen 127.0.0.1:$gateway->{port} --read-token-file '$dir/read'",
 	PSQL => "psql -XqAt -v ON_ERROR_STOP=1 -d \"$url\"",
 	PG_STOP => "pg_ctl stop -s -w -m fast -D '" . $node->data_dir . "'",
 	PG_START => "pg_ctl start -s -w -D '" . $node->data_dir . "' -l '" . $node->logfile . "' >/dev/null 2>&1 </dev/null",
