@@ -192,6 +192,7 @@ await show(page, "?period=7d");
   await page.locator("#range-form button").click();
   await settled(page);
   await page.locator("#charts summary").first().click();
+  await page.locator("#charts table").first().waitFor();
   const rows = await page.locator("#charts table").first().locator("tbody tr").evaluateAll((all) => all.map((tr) => [...tr.querySelectorAll("td")].map((td) => Number(td.textContent.replaceAll(",", "")))));
   const expected = sql(`SELECT string_agg(coalesce(n, 0)::text, ' ' ORDER BY day) FROM generate_series('${day(-5)}'::timestamp, '${day(4)}', '1 day') AS day
     LEFT JOIN (SELECT date_trunc('day', ts AT TIME ZONE '${ZONE}') AS day, count(*) AS n FROM ccproxy.requests GROUP BY 1) AS x USING (day)`).split(" ").map(Number);

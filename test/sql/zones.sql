@@ -57,7 +57,8 @@ SELECT g, z, (SELECT sum(total_requests) FROM ccproxy.stats(timestamptz '0001-01
 SELECT g, pg_temp.grains(timestamptz '0001-01-01 00:00:00+00', :'d1', g, 'Europe/Amsterdam') FROM unnest(ARRAY['hour', 'day', 'day,user']) AS g;
 SELECT total_requests FROM ccproxy.stats(timestamptz '4714-11-24 00:00:00+00 BC', timestamptz '294276-12-31 00:00:00+00');
 SELECT sum(total_requests) FROM ccproxy.stats(timestamptz '4714-11-24 00:00:00+00 BC', timestamptz '294276-12-31 00:00:00+00', 'day,user', NULL, 'Asia/Kathmandu');
-SELECT count(*) FROM ccproxy.explain_stats(timestamptz '4714-11-24 00:00:00+00 BC', timestamptz '294276-12-31 23:59:59+00', 'hour');
+-- how many grains that takes depends on the time of day
+SELECT count(*) BETWEEN 1 AND 5 AS answered FROM ccproxy.explain_stats(timestamptz '4714-11-24 00:00:00+00 BC', timestamptz '294276-12-31 23:59:59+00', 'hour');
 CREATE FUNCTION pg_temp.refused(g text, f jsonb, period interval DEFAULT '10 days') RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
     RETURN 'answered ' || (SELECT coalesce(sum(total_requests), 0) FROM ccproxy.stats(period, g, f));

@@ -86,6 +86,7 @@ test_round(void)
 
 	batch_current(&b)->staged = true;
 	second = encode(&b, &second_len);
+	(void) batch_finish(&again, 1);
 	spool_unit_free(&unit);
 	ok(spool_record_decode(second, second_len, &unit, &no_memory) && unit.staged, "one that is to be merged stays so");
 	spool_unit_free(&unit);
@@ -112,7 +113,6 @@ test_round(void)
 		free(cut);
 	}
 	(void) batch_finish(&b, 1);
-	(void) batch_finish(&again, 1);
 	batch_free(&b);
 	batch_free(&again);
 	free(payload);
