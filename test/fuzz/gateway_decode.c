@@ -41,7 +41,7 @@ decode(struct arena *arena, const uint8_t *data, size_t size, bool always_cjson,
 static bool
 is_text(int column)
 {
-	return column >= EVENT_COL_request_id && column != EVENT_COL_client_ip;
+	return column >= EVENT_COL_request_id && column != EVENT_COL_client_ip && column != EVENT_COL_api_key_hash;
 }
 
 /* Walks a row; every text in it is text, metadata is one JSON object. */
@@ -66,6 +66,8 @@ check_row(const struct event *e)
 		}
 		if (is_text(i))
 			require(memchr(p, '\0', (size_t) len) == NULL);
+		if (i == EVENT_COL_api_key_hash)
+			require(len == 16);
 		if (i == EVENT_COL_request_id)
 			require(len > 0 && len <= 256 && (const uint8_t *) e->request_id == p && e->request_id_len == (uint32_t) len);
 		if (i == EVENT_COL_metadata)
