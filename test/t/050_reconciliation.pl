@@ -1,11 +1,12 @@
 # sanitized: no
 # Statistics equal raw: random histories of a database - events by every way in,
 # late ones, parts, duplicates, repricing, another source of costs, changes by
-# hand, refreshes at random moments, closings, partition drops, trimmed rollups,
-# a crash, a dump and restore - and after each step random questions, whose
-# answers must equal the same aggregate over a copy of the raw rows that never
-# expires (lib/truth.sql): counts, sums and costs exactly, quantiles within the
-# sketch's bound. What Prometheus is shown must never fall, whatever happens.
+# hand, refreshes at random moments, closings, partitions of other lengths, their
+# drops, trimmed rollups, a crash, UNLOGGED partitions that it empties, a dump and
+# restore - and after each step random questions, whose answers must equal the
+# same aggregate over a copy of the raw rows that never expires (lib/truth.sql):
+# counts, sums and costs exactly, quantiles within the sketch's bound. What
+# Prometheus is shown must never fall, whatever happens.
 #
 # CCPROXY_RECONCILE_ROUNDS (8) histories from CCPROXY_RECONCILE_SEED (1); the long
 # form is `make reconcile`.
@@ -49,6 +50,7 @@ sub rnd
 sub pick { return $_[ rnd(scalar @_) ]; }
 
 my $now = time;
+my $unlogged; # this history's partitions are, most of them
 
 # A moment, in seconds since the epoch: mostly recent, in bursts, seldom days
 # ago, or about the time that clocks change somewhere.
@@ -190,11 +192,16 @@ my @ways = (
 	# detail expires
 	(sub {
 		my $minutes = 1 + rnd(8);
+		my @finer = ($minutes, $minutes + pick(0, rnd(6), 300), 1 + rnd(10));
+		# what comes late for a time that has lost both raw rows and minutes is discarded
+		@finer = (399) x 3 if $unlogged;
 		return join("\n", ('SELECT ccproxy.refresh(1000);') x 5)
-		  . sprintf "\nSELECT truth.expire('%d days %d hours', '%d days', '%d days', '%d days');", pick(2 + rnd(12), 200, 370), rnd(24), $minutes, $minutes + pick(0, rnd(6), 300), 1 + rnd(10);
+		  . sprintf "\nSELECT truth.expire('%d days %d hours', '%d days', '%d days', '%d days');", pick(2 + rnd(12), 200, 370), rnd(24), @finer;
 	}) x 2,
 	# partitions of another length from now on
 	(sub { return "SELECT ccproxy.set_retention(partitions => '" . pick('hour', 'hour', 'day', 'week') . "') IS NULL;" }) x 2,
+	# new partitions of the other kind
+	sub { return $unlogged ? "SELECT ccproxy.set_storage('" . pick('unlogged', 'unlogged', 'logged') . "') IS NULL;" : 'SELECT ccproxy.refresh();' },
 	# as after a restore into another cluster, where transaction ids are smaller
 	sub { return "UPDATE ccproxy.rollup_state SET system_identifier = 1, marks_from = '4611686018427387904';" });
 
@@ -248,17 +255,44 @@ sub steps
 	return $sql;
 }
 
+# What befalls a database between two parts of its life.
+my %fates = (
+	nothing => sub { },
+	crash => sub { $node->stop('immediate'); $node->start; },
+	# the same as another database; rows of UNLOGGED partitions are dumped or not
+	move => sub {
+		my ($db, $live) = @_;
+		my @lose = $unlogged && rnd(2) ? ('--no-unlogged-table-data') : ();
+		$live->('SELECT truth.lose();') if @lose;
+		my $dump = $node->basedir . '/dump';
+		$node->command_ok([ 'pg_dump', '-Fc', @lose, '-f', $dump, $$db ], "$$db is dumped");
+		$node->safe_psql('postgres', "CREATE DATABASE ${$db}b");
+		$node->command_ok([ 'pg_restore', '-1', '--exit-on-error', '-d', "${$db}b", $dump ], 'and restored');
+		$node->safe_psql('postgres', "DROP DATABASE $$db");
+		$$db .= 'b';
+	},
+	# a crash that empties partitions
+	loss => sub {
+		my ($db, $live) = @_;
+		$live->('SELECT truth.lose();');
+		$node->stop('immediate');
+		$node->start;
+	});
+
+# What lives are like: UNLOGGED or not, and their turns.
+my @lives = ([ 0, 'crash' ], [ 0, 'move' ], [ 1, 'loss', 'loss' ], [ 0, 'nothing' ], [ 1, 'move', 'loss' ]);
+
 for my $round (1 .. $rounds)
 {
 	my $db = "r$round";
 	my $start = $state;
+	my @turns;
+	($unlogged, @turns) = $lives[ ($round - 1) % @lives ]->@*;
 	$now = time;
 	@sent = ();
 	$node->safe_psql('postgres', "CREATE DATABASE $db");
-	$node->safe_psql($db, "CREATE EXTENSION ccproxy_metrics;\nDO \$\$ BEGIN PERFORM ccproxy.create_metrics_table(retention => interval '400 days'); END \$\$;\n$oracle\n"
-		# watermarks begin in the past, so that closings are part of the history
-		. "UPDATE ccproxy.rollup_state SET quarters_closed = ccproxy._bucket('q', now() - interval '14 days'), hours_closed = ccproxy._bucket('h', now() - interval '14 days'), days_closed = ccproxy._bucket('d', now() - interval '14 days'),
-			user_hours_closed = ccproxy._bucket('h', now() - interval '14 days'), user_days_closed = ccproxy._bucket('d', now() - interval '14 days')");
+	$node->safe_psql($db, "CREATE EXTENSION ccproxy_metrics;\nDO \$\$ BEGIN PERFORM ccproxy.create_metrics_table(retention => interval '400 days'); END \$\$;\n$oracle");
+	$node->safe_psql($db, "SELECT ccproxy.set_storage('unlogged'), ccproxy.set_retention(minutes => '399 days', quarters => '399 days', user_hours => '399 days')") if $unlogged;
 	my ($answers, $complaints) = ('', '');
 	my $live = sub {
 		my ($sql) = @_;
@@ -266,30 +300,20 @@ for my $round (1 .. $rounds)
 		$answers .= "$out\n";
 		$complaints .= "$err\n";
 	};
-	$live->(steps($steps / 2));
-	# the middle of its life: nothing, a crash, or another database
-	if ($round % 3 == 1)
+	my $part = int($steps / (1 + @turns));
+	$live->(steps($part));
+	for my $turn (@turns)
 	{
-		$node->stop('immediate');
-		$node->start;
-	}
-	elsif ($round % 3 == 2)
-	{
-		my $dump = $node->basedir . '/dump';
-		$node->command_ok([ 'pg_dump', '-Fc', '-f', $dump, $db ], "history $round is dumped");
-		$node->safe_psql('postgres', "CREATE DATABASE ${db}b");
-		$node->command_ok([ 'pg_restore', '-1', '--exit-on-error', '-d', "${db}b", $dump ], 'and restored');
-		$node->safe_psql('postgres', "DROP DATABASE $db");
-		$db .= 'b';
+		$fates{$turn}->(\$db, $live);
+		$live->("SELECT truth.check_counters();\n" . join("\n", map { question() } 1 .. 3) . "\n" . steps($part));
 	}
 	# everything rolled up at the end: questions again
-	$live->("SELECT truth.check_counters();\n" . steps($steps / 2) . "CALL ccproxy.maintain();\nSELECT truth.check_counters();\n" x 3
-		. join("\n", map { question() } 1 .. 10) . "\nSELECT truth.check_views();\n");
+	$live->("CALL ccproxy.maintain();\nSELECT truth.check_counters();\n" x 3 . join("\n", map { question() } 1 .. 10) . "\nSELECT truth.check_views();\n");
 	my @bad = grep { /MISMATCH/ } split /\n/, $answers;
 	# days that have been dropped take no more rows
 	my @errors = grep { /ERROR|FATAL|job ".*" failed/ && !/ERROR:  (?:no partition (?:for|of)|ts: is older than the retention|current transaction is aborted)/ } split /\n/, $complaints;
 	my $checks = () = $answers =~ /^ok/mg;
-	ok(!@bad && !@errors && $checks > 4 * $steps, "history $round (seed $start): $checks answers equal raw");
+	ok(!@bad && !@errors && $checks > 4 * $steps, "history $round (seed $start; @turns): $checks answers equal raw");
 	diag(substr($bad[0], 0, 4000)) if @bad;
 	diag(substr(join("\n", @errors), 0, 2500)) if @errors;
 	$node->safe_psql('postgres', "DROP DATABASE $db") unless @bad || @errors;

@@ -1,8 +1,20 @@
 -- The oracle of 050_reconciliation.pl: plain SQL over raw rows and a copy of
--- those that have expired, sharing nothing with the statistics but the rows.
+-- those that have expired or that a crash has emptied, sharing nothing with the
+-- statistics but the rows.
 CREATE SCHEMA truth;
 
--- What has expired, and whether reported costs counted when it did.
+-- Watermarks begin in the past, so that closings are part of the history.
+DO $$
+DECLARE
+    closed name;
+BEGIN
+    FOR closed IN SELECT attname FROM pg_attribute WHERE attrelid = 'ccproxy.rollup_state'::regclass AND attname LIKE '%closed' LOOP
+        EXECUTE format('UPDATE ccproxy.rollup_state SET %I = ccproxy._bucket(%L, now() - interval ''14 days'')', closed,
+                       CASE WHEN closed LIKE 'quarters%' THEN 'q' WHEN closed LIKE '%hours%' THEN 'h' ELSE 'd' END);
+    END LOOP;
+END $$;
+
+-- What has gone, and whether reported costs counted when it did.
 CREATE TABLE truth.archive (LIKE ccproxy.request_log, reported_counted boolean);
 
 CREATE VIEW truth.rows AS
@@ -82,20 +94,34 @@ CREATE FUNCTION truth.quantile_ok(estimate float8, measured float8[], q float8) 
 CREATE FUNCTION truth.close(a float8, b float8) RETURNS boolean LANGUAGE sql AS $$
     SELECT a IS NOT DISTINCT FROM b OR coalesce(abs(a - b) <= 1e-9 * abs(b), false) $$;
 
+-- In times that have lost raw rows new ones show up with the next refresh only.
+CREATE FUNCTION truth.tell_lost() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    WHILE EXISTS (SELECT FROM ccproxy.dirty_minute WHERE xid >= ccproxy._marks_from() AND ccproxy._lost() @> minute) LOOP
+        PERFORM ccproxy.refresh(1000);
+    END LOOP;
+END $$;
+
 -- One question to stats(): 'ok' and how many groups, or what is wrong.
 CREATE FUNCTION truth.check(from_ts timestamptz, to_ts timestamptz, group_by text, filters jsonb, time_zone text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     plan ccproxy._stats_plan; state ccproxy.rollup_state; bad record; answered bigint; wrong text;
+    lost tstzmultirange; known timestamptz;
 BEGIN
+    PERFORM truth.tell_lost();
+    lost := ccproxy._lost();
     plan := ccproxy._plan_stats(from_ts, to_ts, group_by, filters, time_zone);
     SELECT * INTO state FROM ccproxy.rollup_state;
     -- the range that is answered: what was asked as long as raw rows reach, wider
-    -- by less than a day where they do not, narrower only where nothing carries it
-    IF from_ts >= state.raw_from AND (plan.snapped_from, plan.snapped_to) <> (from_ts, to_ts)
-       OR to_ts >= state.raw_from AND plan.snapped_to <> to_ts
+    -- by less than a day where they do not, narrower only where nothing carries it:
+    -- only raw rows, there is an answer from where all of them are
+    known := greatest(state.raw_from, upper(lost * tstzmultirange(tstzrange(NULL, to_ts))));
+    IF (CASE WHEN plan.cube = 'raw' THEN (plan.snapped_from, plan.snapped_to) <> (greatest(from_ts, known), greatest(to_ts, known))
+            ELSE from_ts >= state.raw_from AND NOT lost @> from_ts AND plan.snapped_from <> from_ts
+                 OR to_ts >= state.raw_from AND NOT lost @> to_ts AND plan.snapped_to <> to_ts END)
        OR plan.cube <> 'raw' AND plan.step IS NULL AND (plan.snapped_from > from_ts OR plan.snapped_to < to_ts)
        OR plan.snapped_from <= from_ts - interval '1 day' OR plan.snapped_to >= greatest(to_ts, plan.snapped_from) + interval '1 day'
-       OR plan.snapped_from > greatest(from_ts, state.raw_from) THEN
+       OR plan.snapped_from > greatest(from_ts, CASE WHEN plan.cube = 'raw' THEN known ELSE state.raw_from END) THEN
         wrong := 'the range';
     END IF;
     SELECT count(*) INTO answered FROM ccproxy.stats(from_ts, to_ts, group_by, filters, time_zone);
@@ -132,6 +158,7 @@ CREATE FUNCTION truth.check_views() RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     state ccproxy.rollup_state; v record; bad record; labels text; wanted text;
 BEGIN
+    PERFORM truth.tell_lost();
     SELECT * INTO state FROM ccproxy.rollup_state;
     FOR v IN SELECT * FROM (VALUES
         ('requests_by_minute', '1 minute', state.minutes_from, 'endpoint_type, method, model, status_code::integer, error'),
@@ -206,6 +233,24 @@ BEGIN
     RETURN 'ok counters';
 END $$;
 
+CREATE FUNCTION truth.keep(partition regclass) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('INSERT INTO truth.archive SELECT r.*, c.cost_source = ''reported_if_unpriced'' FROM %s r, ccproxy.configuration c', partition);
+END $$;
+
+-- Before a crash: all is rolled up (what is not is lost), and what will be emptied kept.
+CREATE FUNCTION truth.lose() RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    kept bigint;
+BEGIN
+    LOOP
+        EXIT WHEN ccproxy.refresh(1000) = 0;
+    END LOOP;
+    SELECT count(truth.keep(c.oid)) INTO kept
+      FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid WHERE inhparent = 'ccproxy.request_log'::regclass AND c.relpersistence = 'u';
+    RETURN 'losing ' || kept;
+END $$;
+
 -- Detail expires: rows older than the retention go, their copies stay here.
 CREATE FUNCTION truth.expire(raw interval, minutes interval, quarters interval, hours interval) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE p record; dropped bigint := 0; kept interval;
@@ -219,11 +264,14 @@ BEGIN
         -- one at a time, as maintain() does: an earlier one may decide about the next
         SELECT * INTO p FROM ccproxy._expired_partitions() LIMIT 1;
         EXIT WHEN NOT FOUND;
-        EXECUTE format('INSERT INTO truth.archive SELECT r.*, c.cost_source = ''reported_if_unpriced'' FROM %s r, ccproxy.configuration c', p.partition);
-        IF ccproxy._drop_partition(p.partition, p.upper_bound) IS DISTINCT FROM true THEN
-            EXECUTE format('DELETE FROM truth.archive a USING %s r WHERE a.ts = r.ts AND a.request_id = r.request_id', p.partition);
-            EXIT;
-        END IF;
+        BEGIN
+            PERFORM truth.keep(p.partition);
+            IF ccproxy._drop_partition(p.partition, p.upper_bound) IS DISTINCT FROM true THEN
+                RAISE EXCEPTION USING ERRCODE = 'TR001';
+            END IF;
+        EXCEPTION WHEN SQLSTATE 'TR001' THEN
+            EXIT; -- and nothing is kept: it is all there
+        END;
         dropped := dropped + 1;
     END LOOP;
     PERFORM ccproxy._job_trim();
