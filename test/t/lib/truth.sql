@@ -53,8 +53,10 @@ DECLARE
     k text[] := '{NULL::text,NULL::text}'; i integer; f record; w text := 'true';
 BEGIN
     FOR i IN 1 .. cardinality(g) LOOP
-        IF g[i] IN ('hour', 'day') THEN
-            start := format('date_trunc(%L, ts, %L)', g[i], time_zone);
+        IF g[i] IN ('minute', 'quarter', 'hour', 'day') THEN
+            -- what the clock of that zone has gone since the minute or the quarter of an hour began
+            start := CASE WHEN g[i] IN ('hour', 'day') THEN format('date_trunc(%L, ts, %L)', g[i], time_zone)
+                          ELSE format('(ts - mod(extract(epoch FROM ts AT TIME ZONE %L), %s) * interval ''1 second'')', time_zone, CASE g[i] WHEN 'minute' THEN 60 ELSE 900 END) END;
             k[i] := format('to_char(%s AT TIME ZONE %L, %L)', start, time_zone, CASE g[i] WHEN 'day' THEN 'YYYY-MM-DD' ELSE 'YYYY-MM-DD"T"HH24:MI' END);
             start := format('greatest(%s, %L)', start, from_ts);
         ELSE
