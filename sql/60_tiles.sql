@@ -110,3 +110,30 @@ BEGIN
     END IF;
 END
 $$;
+
+-- The query of bucket and cells in spans of grains. Each span is read by the index:
+-- as conditions joined by OR many of them would be tried on every row.
+CREATE FUNCTION ccproxy._buckets_sql(cube text, grains "char"[], spans tstzmultirange[]) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+SET datestyle = 'ISO' -- see _spans_sql()
+AS $$
+    SELECT format('SELECT b.bucket, b.cells FROM (VALUES %s) AS t(grain, spans) CROSS JOIN LATERAL unnest(t.spans) AS s '
+                  'CROSS JOIN LATERAL (SELECT x.bucket, x.cells FROM ccproxy.%I x WHERE x.grain = t.grain AND x.bucket >= lower(s) AND x.bucket < upper(s) OFFSET 0) AS b',
+                  coalesce(string_agg(format('(%L::"char", %L::tstzmultirange)', t.grain, t.spans), ', '), '(NULL::"char", NULL::tstzmultirange)'), 'rollup_' || cube)
+      FROM unnest(grains, spans) AS t(grain, spans)
+$$;
+
+-- Raw rows in these spans, as r: a few as conditions that prune partitions in the
+-- plan, many one by one.
+CREATE FUNCTION ccproxy._raw_rows_sql(spans tstzmultirange) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+SET datestyle = 'ISO' -- see _spans_sql()
+AS $$
+    SELECT CASE WHEN (SELECT count(*) FROM unnest(spans)) <= 4
+                THEN format('(SELECT * FROM ccproxy.request_log x WHERE %s) AS r', ccproxy._spans_sql('x.ts', spans))
+                ELSE format('unnest(%L::tstzmultirange) AS s CROSS JOIN LATERAL '
+                            '(SELECT * FROM ccproxy.request_log x WHERE x.ts >= lower(s) AND x.ts < upper(s) AND x.ts >= %L AND x.ts < %L OFFSET 0) AS r',
+                            spans, lower(spans), upper(spans)) END
+$$;

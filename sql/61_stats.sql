@@ -233,7 +233,8 @@ DECLARE
     period  text := CASE WHEN plan.step = 'quarter' THEN format('date_bin(''15 minutes'', %%1$s, date_trunc(''hour'', %%1$s, %s))', zone)
                          WHEN by_time THEN format('date_trunc(%L, %%s, %s)', plan.step, zone) ELSE '''-infinity''::timestamptz' END;
     tile    record;
-    spans   text := 'false';
+    grains  "char"[] := '{}';
+    spans   tstzmultirange[] := '{}';
     keys    text;
     buckets text;
     raw     text;
@@ -242,19 +243,20 @@ BEGIN
     -- called it: the tiles and what is read from them belong together.
     FOR tile IN SELECT * FROM ccproxy._tiles(plan.cube, plan.snapped_from, plan.snapped_to, plan.coarsest) LOOP
         IF tile.grain = 'r' THEN
-            raw := format('SELECT %s, %s, %s, coalesce(r.model, ''''), %s, %s FROM ccproxy.request_log r WHERE %s AND %s',
+            raw := format('SELECT %s, %s, %s, coalesce(r.model, ''''), %s, %s FROM %s WHERE %s',
                 format(period, 'r.ts'), plan.raw_keys[1], plan.raw_keys[2],
                 CASE plan.cube WHEN 'user' THEN 'NULL::text' ELSE 'ccproxy._error_label(r.error_type, r.error_message, r.status_code)' END,
-                ccproxy._measured_sql(ccproxy._reported_counts()::text), ccproxy._spans_sql('r.ts', tile.spans), plan.raw_filter);
+                ccproxy._measured_sql(ccproxy._reported_counts()::text), ccproxy._raw_rows_sql(tile.spans), plan.raw_filter);
         ELSE
-            spans := spans || format(' OR (b.grain = %L AND %s)', tile.grain, ccproxy._spans_sql('b.bucket', tile.spans));
+            grains := grains || tile.grain;
+            spans := spans || tile.spans;
         END IF;
     END LOOP;
-    IF spans <> 'false' THEN
+    IF grains <> '{}' THEN
         keys := format('SELECT k.id, %s, %s, k.model, %s FROM ccproxy.%I k WHERE %s',
             plan.cube_keys[1], plan.cube_keys[2], CASE plan.cube WHEN 'user' THEN 'NULL::text' ELSE 'k.error_type' END,
             plan.cube || '_key', coalesce(plan.cube_filter, 'true'));
-        buckets := format('SELECT %s, b.cells FROM ccproxy.%I b WHERE %s ORDER BY 1', format(period, 'b.bucket'), 'rollup_' || plan.cube, spans);
+        buckets := format('SELECT %s, b.cells FROM (%s) AS b ORDER BY 1', format(period, 'b.bucket'), ccproxy._buckets_sql(plan.cube, grains, spans));
     END IF;
 
     RETURN QUERY

@@ -139,8 +139,9 @@ DECLARE
     scopes  text[]; -- of a cube, and the columns they are about
     labels  text[];
     told    text[]; -- by raw rows
-    buckets text;
-    raw     text;
+    grains  "char"[];
+    spans   tstzmultirange[];
+    raw     tstzmultirange;
     snapped record;
     first   integer[]; -- for each key of the cube the member it counts for, by scope
     second  integer[];
@@ -174,13 +175,15 @@ BEGIN
         END IF;
         told := ARRAY(SELECT coalesce(l.raw, '''''') FROM unnest(labels) WITH ORDINALITY AS x(name, n) LEFT JOIN ccproxy._labels(g.cube) AS l USING (name) ORDER BY x.n);
         SELECT * INTO snapped FROM ccproxy._snap(g.cube, g.period_start, g.period_end, 'd');
-        buckets := 'false';
-        raw := 'false';
+        grains := '{}';
+        spans := '{}';
+        raw := '{}';
         FOR tile IN SELECT * FROM ccproxy._tiles(g.cube, snapped.snapped_from, snapped.snapped_to, 'd') LOOP
             IF tile.grain = 'r' THEN
-                raw := ccproxy._spans_sql('r.ts', tile.spans);
+                raw := tile.spans;
             ELSE
-                buckets := buckets || format(' OR (b.grain = %L AND %s)', tile.grain, ccproxy._spans_sql('b.bucket', tile.spans));
+                grains := grains || tile.grain;
+                spans := spans || tile.spans;
             END IF;
         END LOOP;
         EXECUTE format($query$
@@ -198,22 +201,22 @@ BEGIN
                 SELECT * FROM unnest($1, $2) WITH ORDINALITY AS m(scope, value, n)
             ), bucket AS MATERIALIZED (
                 SELECT ccproxy.merge_groups(b.cells, $3) AS first, ccproxy.merge_groups(b.cells, $4) AS second, ccproxy.merge_groups(b.cells, $5) AS third
-                  FROM ccproxy.%1$I b WHERE %2$s
+                  FROM (%1$s) AS b
             ), raw AS MATERIALIZED (
-                SELECT %3$s AS first, %12$s AS second, %13$s AS third, %6$s AS m
-                  FROM ccproxy.request_log r WHERE %7$s GROUP BY 1, 2, 3
+                SELECT %2$s AS first, %11$s AS second, %12$s AS third, %5$s AS m
+                  FROM %6$s GROUP BY 1, 2, 3
             ), part AS (
                 SELECT u.key AS n, u.m FROM bucket c CROSS JOIN LATERAL (VALUES (c.first), (c.second), (c.third)) AS v(cells)
                  CROSS JOIN LATERAL ccproxy.unpack(v.cells) AS u
                 UNION ALL
-                SELECT m.n, r.m FROM raw r CROSS JOIN LATERAL (VALUES (%8$L, r.first), (%9$L, r.second), (%10$L, r.third)) AS v(scope, value)
+                SELECT m.n, r.m FROM raw r CROSS JOIN LATERAL (VALUES (%7$L, r.first), (%8$L, r.second), (%9$L, r.third)) AS v(scope, value)
                   JOIN member m USING (scope, value)
             ), spent AS (
                 SELECT p.n, trim_scale(sum(e.total_cost)) AS cost, sum(e.requests)::bigint AS requests, sum(e.priced)::bigint AS priced, sum(e.unpriced)::bigint AS unpriced
                   FROM part p CROSS JOIN LATERAL ccproxy.expand(p.m, false) AS e GROUP BY 1
             ), flying AS (
                 SELECT m.n, sum(f.n)::bigint AS requests
-                  FROM unnest($6) AS f CROSS JOIN LATERAL (VALUES (%8$L, %11$s), (%9$L, f.%4$I), (%10$L, f.%5$I)) AS v(scope, value)
+                  FROM unnest($6) AS f CROSS JOIN LATERAL (VALUES (%7$L, %10$s), (%8$L, f.%3$I), (%9$L, f.%4$I)) AS v(scope, value)
                   JOIN member m USING (scope, value) WHERE f.minute >= $7 AND f.minute < $8 GROUP BY 1
             )
             SELECT b.name, b.scope, b.value, b.period, b.time_zone, $7, $8, b.limit_usd, b.warn_percent,
@@ -229,10 +232,10 @@ BEGIN
               LEFT JOIN flying f ON f.n = m.n
              CROSS JOIN LATERAL (SELECT coalesce(s.cost, 0) AS cost) AS x
             $query$,
-            'rollup_' || g.cube, buckets,
+            ccproxy._buckets_sql(g.cube, grains, spans),
             told[1], labels[2], labels[3],
             ccproxy._measures_sql('user', ccproxy._reported_counts()::text), -- without distributions
-            raw, scopes[1], scopes[2], scopes[3], coalesce('f.' || labels[1], ''''''), told[2], told[3])
+            ccproxy._raw_rows_sql(raw), scopes[1], scopes[2], scopes[3], coalesce('f.' || labels[1], ''''''), told[2], told[3])
         USING g.scopes, g.members, first, second, third, flying, g.period_start, g.period_end, snapped.snapped_from, at;
     END LOOP;
 END
