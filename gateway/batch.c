@@ -42,7 +42,14 @@ compare_keys(const struct batch_item *a, const struct batch_item *b)
 	return compare_ids(a->event, b->event);
 }
 
-/* Direct items first, by key. */
+/* Whether the key of the item alone tells what it is: nothing of it is merged. */
+static inline bool
+is_whole(const struct batch_item *item)
+{
+	return item->direct || item->suspect;
+}
+
+/* Direct items first, by key; those the server has last. */
 static int
 compare_items(const void *pa, const void *pb)
 {
@@ -51,6 +58,8 @@ compare_items(const void *pa, const void *pb)
 
 	if (a->direct != b->direct)
 		return a->direct ? -1 : 1;
+	if (a->known != b->known)
+		return a->known ? 1 : -1;
 	return compare_keys(a, b);
 }
 
@@ -88,7 +97,7 @@ merge_what_has_parts(struct batch *b)
 	size_t		nparts = 0;
 
 	for (size_t i = 0; i < b->nitems; i++)
-		nparts += !b->items[i].direct;
+		nparts += !is_whole(&b->items[i]);
 	if (nparts == 0 || nparts == b->nitems)
 		return true;
 	parts = malloc(nparts * sizeof(*parts));
@@ -96,16 +105,16 @@ merge_what_has_parts(struct batch *b)
 		return false;
 	nparts = 0;
 	for (size_t i = 0; i < b->nitems; i++)
-		if (!b->items[i].direct)
+		if (!is_whole(&b->items[i]))
 			parts[nparts++] = b->items[i].event;
 	qsort(parts, nparts, sizeof(*parts), compare_id_pointers);
 	for (size_t i = 0; i < b->nitems; i++)
 	{
 		const struct event *event = b->items[i].event;
 
-		if (b->items[i].direct &&
+		if (is_whole(&b->items[i]) &&
 			bsearch(&event, parts, nparts, sizeof(*parts), compare_id_pointers) != NULL)
-			b->items[i].direct = false;
+			b->items[i].direct = b->items[i].suspect = false;
 	}
 	free(parts);
 	return true;
@@ -113,17 +122,17 @@ merge_what_has_parts(struct batch *b)
 
 /* Sorts, unless they came sorted. */
 static void
-sort_items(struct batch *b)
+sort_items(struct batch_item *items, size_t n)
 {
-	for (size_t i = 1; i < b->nitems; i++)
-		if (compare_items(&b->items[i - 1], &b->items[i]) > 0)
+	for (size_t i = 1; i < n; i++)
+		if (compare_items(&items[i - 1], &items[i]) > 0)
 		{
-			qsort(b->items, b->nitems, sizeof(*b->items), compare_items);
+			qsort(items, n, sizeof(*items), compare_items);
 			return;
 		}
 }
 
-/* Moves direct items whose key repeats out of the way. */
+/* Moves whole items whose key repeats out of the way. */
 static bool
 take_out_repeats(struct batch *b)
 {
@@ -134,7 +143,7 @@ take_out_repeats(struct batch *b)
 		struct batch_item *item = &b->items[i];
 		struct batch_item *last = kept > 0 ? &b->items[kept - 1] : NULL;
 
-		if (item->direct && last != NULL && compare_keys(last, item) == 0)
+		if (is_whole(item) && last != NULL && compare_keys(last, item) == 0)
 		{
 			void	   *repeats = b->repeats;
 
@@ -150,12 +159,14 @@ take_out_repeats(struct batch *b)
 	return true;
 }
 
+/* A unit that is treated like another one (NULL: a new batch). */
 static bool
-new_unit(struct batch *b, size_t first, size_t count, bool staged)
+new_unit(struct batch *b, size_t first, size_t count, const struct batch_unit *like)
 {
 	struct batch_unit *unit = &b->units[b->nunits];
 
-	*unit = (struct batch_unit) {.first = first, .count = count, .staged = staged};
+	*unit = (struct batch_unit) {.first = first, .count = count,
+	.staged = like != NULL && like->staged, .asked = like != NULL && like->asked};
 	if (!uuid_random(unit->id))
 		return false;
 	b->nunits++;
@@ -183,6 +194,7 @@ add_items(struct batch *b, struct submission *s, const struct recent *recent)
 		if (recent_has(recent, item->key))
 		{
 			item->direct = false;
+			item->suspect = priced;
 			b->nsuspects++;
 		}
 	}
@@ -208,10 +220,10 @@ batch_fill(struct batch *b, struct submission *list, int64_t catalogue_version,
 		add_items(b, s, recent);
 	if (!merge_what_has_parts(b))
 		goto fail;
-	sort_items(b);
+	sort_items(b->items, b->nitems);
 	if (!take_out_repeats(b))
 		goto fail;
-	if (b->nitems > 0 && !new_unit(b, 0, b->nitems, false))
+	if (b->nitems > 0 && !new_unit(b, 0, b->nitems, NULL))
 		goto fail;
 	return true;
 
@@ -250,6 +262,24 @@ batch_current(struct batch *b)
 }
 
 void
+batch_suspect_all(struct batch *b)
+{
+	struct batch_unit *unit = batch_current(b);
+
+	for (size_t i = unit->first; i < unit->first + unit->count; i++)
+		b->items[i].suspect |= b->items[i].direct;
+	unit->asked = true;
+}
+
+void
+batch_sort_unit(struct batch *b)
+{
+	const struct batch_unit *unit = batch_current(b);
+
+	sort_items(b->items + unit->first, unit->count);
+}
+
+void
 batch_pop(struct batch *b)
 {
 	b->nunits--;
@@ -263,9 +293,9 @@ batch_split(struct batch *b)
 
 	b->nunits--;
 	if (b->nunits + 2 <= BATCH_MAX_UNITS &&
-		new_unit(b, whole.first + half, whole.count - half, whole.staged))
+		new_unit(b, whole.first + half, whole.count - half, &whole))
 	{
-		if (new_unit(b, whole.first, half, whole.staged))
+		if (new_unit(b, whole.first, half, &whole))
 			return true;
 		b->nunits--;
 	}

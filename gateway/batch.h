@@ -27,6 +27,8 @@ struct batch_item
 	struct event *event;
 	struct submission *submission;
 	bool		direct;			/* straight COPY, as priced; those come first, by key */
+	bool		suspect;		/* may be stored already: the server is asked (known.h) */
+	bool		known;			/* and said that it is; those come last */
 };
 
 /* An event whose key came earlier in the same batch. */
@@ -40,7 +42,8 @@ struct batch_unit
 {
 	size_t		first;
 	size_t		count;
-	bool		staged;			/* all of it through merging */
+	bool		staged;			/* all of it through merging, nothing is asked */
+	bool		asked;			/* about every direct item */
 	int			retries;
 	int			partition_tries;
 	char		id[UUID_TEXT_CHARS + 1];
@@ -55,7 +58,7 @@ struct batch
 	struct batch_repeat *repeats;
 	size_t		nrepeats;
 	size_t		repeat_slots;
-	size_t		nsuspects;		/* complete events whose keys are known: merged */
+	size_t		nsuspects;		/* complete events whose keys are remembered */
 	int64_t		catalogue_version;	/* what all direct items are priced with */
 	struct batch_unit units[BATCH_MAX_UNITS];
 	int			nunits;			/* 0: everything has its outcome */
@@ -66,8 +69,8 @@ void		batch_free(struct batch *b);
 /*
  * Fills an empty batch with the events of a list of submissions; what was not
  * priced with that version of the catalogue is merged, so that the server
- * prices it, and what was stored lately (recent; NULL: nobody knows), so that a
- * duplicate harms nobody.
+ * prices it; what was stored lately (recent; NULL: nobody knows) is suspected, so
+ * that a duplicate harms nobody.
  * False when memory or randomness runs out; it is empty again then.
  */
 bool		batch_fill(struct batch *b, struct submission *list, int64_t catalogue_version,
@@ -82,6 +85,10 @@ bool		batch_restore(struct batch *b, struct submission *s, size_t ndirect, bool 
 			__attribute__((warn_unused_result));
 /* The unit to work on, or NULL. */
 struct batch_unit *batch_current(struct batch *b);
+/* Suspects every direct item of the current unit. */
+void		batch_suspect_all(struct batch *b);
+/* Puts the current unit's items in order again after what was learnt of them. */
+void		batch_sort_unit(struct batch *b);
 /* The current unit is done with. */
 void		batch_pop(struct batch *b);
 /* Cuts the current unit (of at least two) in half; the first half is current

@@ -15,6 +15,8 @@
 #include <string.h>
 
 #include "gateway/arena.h"
+#include "gateway/express.h"
+#include "gateway/known.h"
 #include "gateway/log.h"
 #include "gateway/selfmetrics.h"
 #include "gateway/text.h"
@@ -37,6 +39,8 @@ struct attempt
 	struct pgfailure *failure;
 	int64_t		deadline_us;
 	size_t		ndirect;		/* items at the unit's start that are copied straight */
+	size_t		end;			/* behind those that are merged: the rest is known */
+	bool		begun;			/* the batch id is written already */
 	size_t		copies_done;
 	bool		version_seen;	/* of the prices; asked for when ndirect > 0 */
 	bool		prices_stale;
@@ -76,22 +80,30 @@ put_marks(const struct attempt *a, struct text *sql)
 	text_puts(sql, ")AS run(a,b),pg_catalog.generate_series(a,b)AS m;");
 }
 
-/* The whole transaction as one query string. */
+/* How the transaction begins. */
+static void
+put_begin(const struct attempt *a, struct text *sql)
+{
+	/* SET LOCAL: neither a pooler nor a role's setting can get between */
+	text_printf(sql, "BEGIN;SET LOCAL synchronous_commit=on;"
+				"INSERT INTO ccproxy.ingest_batch(batch_id)VALUES('%s');", a->unit->id);
+}
+
+/* The whole transaction, or what is left of it, as one query string. */
 static void
 build_sql(const struct attempt *a, struct text *sql)
 {
 	const char *columns = copy_column_list();
 
-	/* SET LOCAL: neither a pooler nor a role's setting can get between */
-	text_printf(sql, "BEGIN;SET LOCAL synchronous_commit=on;"
-				"INSERT INTO ccproxy.ingest_batch(batch_id)VALUES('%s');", a->unit->id);
+	if (!a->begun)
+		put_begin(a, sql);
 	if (a->ndirect > 0)
 	{
 		text_printf(sql, "SELECT ccproxy.price_catalogue_version();"
 					"COPY ccproxy.request_log(%s)FROM STDIN(FORMAT binary);", columns);
 		put_marks(a, sql);
 	}
-	if (a->ndirect < a->unit->count)
+	if (a->ndirect < a->end)
 		text_printf(sql, PGSESSION_STAGING_SQL
 					"COPY pg_temp.ccproxy_staging(ord,kind,part_ts,%s)FROM STDIN(FORMAT binary);"
 					"SELECT ord,outcome FROM ccproxy.merge_events(ARRAY("
@@ -107,7 +119,7 @@ send_copy(struct attempt *a, bool direct)
 	struct pgsession *s = &a->c->session;
 	struct copy_buffer *buffer = &a->c->buffer;
 	size_t		first = direct ? 0 : a->ndirect;
-	size_t		end = direct ? a->ndirect : a->unit->count;
+	size_t		end = direct ? a->ndirect : a->end;
 
 	copy_begin(buffer);
 	for (size_t i = first; i < end && !buffer->failed; i++)
@@ -139,7 +151,7 @@ read_outcomes(struct attempt *a, const PGresult *result)
 		const char *outcome = PQgetvalue(result, row, 1);
 		struct event *event;
 
-		if (ord < (long) a->ndirect || ord >= (long) a->unit->count)
+		if (ord < (long) a->ndirect || ord >= (long) a->end)
 			continue;
 		event = unit_item(a, (size_t) ord)->event;
 		event->outcome = EVENT_ACCEPTED;
@@ -230,12 +242,66 @@ settle_unit(struct attempt *a)
 
 		if (i < a->ndirect || event->outcome == EVENT_PENDING)
 			event->outcome = EVENT_ACCEPTED;
+		if (i >= a->end)
+			event->outcome = EVENT_DUPLICATE;
 		if (event_is_direct(event))
 			recent_add(&a->c->recent, item->key != 0 ? item->key : recent_key(&a->c->recent, event));
 	}
 }
 
-/* One transaction for the unit. */
+/* How the unit's items are stored, as they are sorted now. */
+static void
+count_items(struct attempt *a)
+{
+	a->ndirect = 0;
+	a->end = a->unit->count;
+	if (a->unit->staged)
+		return;
+	while (a->ndirect < a->unit->count && unit_item(a, a->ndirect)->direct)
+		a->ndirect++;
+	while (a->end > a->ndirect && unit_item(a, a->end - 1)->known)
+		a->end--;
+}
+
+static bool
+has_suspects(const struct attempt *a)
+{
+	if (a->unit->staged)
+		return false;
+	for (size_t i = 0; i < a->unit->count; i++)
+		if (unit_item(a, i)->suspect)
+			return true;
+	return false;
+}
+
+/* Begins the transaction and asks what is stored already. */
+static bool
+begin_and_ask(struct attempt *a)
+{
+	struct text sql;
+	PGresult   *result = NULL;
+
+	text_init(&sql);
+	put_begin(a, &sql);
+	if (sql.failed)
+	{
+		snprintf(a->failure->message, sizeof(a->failure->message), "out of memory");
+		a->failure->class = PGERROR_TRANSIENT;
+	}
+	else
+		result = pgsession_exec(&a->c->session, sql.data, 0, NULL, a->failure);
+	text_free(&sql);
+	if (result == NULL)
+		return false;
+	PQclear(result);
+	a->begun = true;
+	if (!known_ask(a->c, a->b, a->failure))
+		return false;
+	count_items(a);
+	return true;
+}
+
+/* One transaction for the unit: a few rows in one round trip, else COPY. */
 static enum pgerror_class
 try_unit(struct attempt *a)
 {
@@ -245,17 +311,33 @@ try_unit(struct attempt *a)
 	bool		gone = false;
 	bool		sent;
 
-	a->ndirect = 0;
-	if (!a->unit->staged)
-		while (a->ndirect < a->unit->count && unit_item(a, a->ndirect)->direct)
-			a->ndirect++;
+	count_items(a);
 	a->copies_done = 0;
-	a->committed = a->failed = a->version_seen = a->prices_stale = false;
+	a->begun = a->committed = a->failed = a->version_seen = a->prices_stale = false;
 	a->deadline_us = monotonic_us() + PGSESSION_TIMEOUT_US;
 	if (a->deadline_us > a->c->deadline_us)
 		a->deadline_us = a->c->deadline_us;
-	if (a->ndirect < a->unit->count)
+	if (has_suspects(a) && !begin_and_ask(a))
+	{
+		if (a->failure->class == PGERROR_LOST || !roll_back(s))
+			return a->failure->class = PGERROR_LOST;
+		return a->failure->class;
+	}
+	if (a->ndirect < a->end)
 		metric_add(METRIC_STORE_BATCHES_STAGED, 1);
+	else if (!a->begun && a->ndirect == a->unit->count && express_possible(a->c, a->ndirect))
+	{
+		if (express_commit(a->c, a->b, a->deadline_us, a->failure))
+		{
+			metric_add(METRIC_STORE_BATCHES_INSERTED, 1);
+			settle_unit(a);
+			return a->failure->class = PGERROR_NONE;
+		}
+		if (a->failure->class == PGERROR_LOST || a->failure->class == PGERROR_DUPLICATE ||
+			a->failure->class == PGERROR_BATCH_KNOWN)
+			return a->failure->class;
+		/* for whatever reason: the ordinary way finds it out */
+	}
 
 	text_init(&sql);
 	build_sql(a, &sql);
@@ -438,8 +520,14 @@ work_on_unit(struct attempt *a)
 		case PGERROR_DUPLICATE:
 			if (a->unit->staged)
 				return retry_unit(a);
-			metric_add(METRIC_STORE_COLLISIONS, 1);
-			a->unit->staged = true;
+			/* ask what is stored; when that does not tell, merge it all */
+			if (a->unit->asked)
+				a->unit->staged = true;
+			else
+			{
+				metric_add(METRIC_STORE_COLLISIONS, 1);
+				batch_suspect_all(a->b);
+			}
 			return PGERROR_NONE;
 		case PGERROR_RETRY:
 			return retry_unit(a);

@@ -2,8 +2,9 @@
  * One batch to PostgreSQL. Entered by the committer's thread only.
  *
  * A unit is one transaction, sent in as few round trips as COPY allows: its
- * batch id, binary COPY of the direct rows, the others through a temporary
- * table and ccproxy.merge_events(), COMMIT. What the server answers decides
+ * batch id, what of it is stored already (known.h) when there is a suspicion,
+ * binary COPY of the direct rows, the others through a temporary table and
+ * ccproxy.merge_events(), COMMIT. A few direct rows go another way (express.h). What the server answers decides
  * how it goes on: see commit_batch().
  */
 #ifndef GATEWAY_COMMIT_H
@@ -24,6 +25,9 @@ struct committer
 {
 	struct pgsession session;
 	struct copy_buffer buffer;
+	struct copy_buffer times;	/* beside it, for parameters */
+	uint32_t	row_type;		/* once the session is prepared (express.h) */
+	uint32_t	column_types[EVENT_COLUMNS];
 	struct rejected_list rejected;
 	struct recent recent;		/* keys that have been stored */
 	int64_t		deadline_us;	/* monotonic: no transaction waits beyond */

@@ -295,6 +295,77 @@ copy_end(struct copy_buffer *b)
 	return true;
 }
 
+void
+copy_array_begin(struct copy_buffer *b, uint32_t element_type, size_t n)
+{
+	uint8_t    *p;
+
+	b->len = 0;
+	b->failed = false;
+	p = copy_reserve(b, 5 * sizeof(uint32_t));
+	if (p == NULL)
+		return;
+	p = put_int4(p, 1);			/* dimensions */
+	p = put_int4(p, 0);			/* no element is NULL */
+	p = put_int4(p, element_type);
+	p = put_int4(p, (uint32_t) n);
+	put_int4(p, 1);				/* the first subscript */
+	b->len = 5 * sizeof(uint32_t);
+}
+
+void
+copy_array_put_bytes(struct copy_buffer *b, const void *data, uint32_t len)
+{
+	uint8_t    *p = copy_reserve(b, sizeof(len) + len);
+
+	if (p == NULL)
+		return;
+	p = put_int4(p, len);
+	memcpy(p, data, len);
+	b->len += sizeof(len) + len;
+}
+
+void
+copy_array_put_row(struct copy_buffer *b, const struct event *e, const uint32_t column_types[EVENT_COLUMNS])
+{
+	const size_t ts_bytes = sizeof(uint32_t) + sizeof(e->ts_us);
+	size_t		len = sizeof(uint32_t) + EVENT_COLUMNS * sizeof(uint32_t) + ts_bytes + e->row_len;
+	const uint8_t *column = e->row;
+	uint8_t    *p = copy_reserve(b, sizeof(uint32_t) + len);
+
+	if (p == NULL)
+		return;
+	p = put_int4(p, (uint32_t) len);
+	p = put_int4(p, EVENT_COLUMNS);
+	p = put_int4(p, column_types[EVENT_COL_ts]);
+	p = put_timestamp(p, e->ts_us);
+	for (int i = EVENT_COL_ts + 1; i < EVENT_COLUMNS; i++)
+	{
+		uint32_t	word;
+		size_t		bytes;
+
+		memcpy(&word, column, sizeof(word));
+		word = ntohl(word);
+		bytes = sizeof(word) + (word == UINT32_MAX ? 0 : word);
+		p = put_int4(p, column_types[i]);
+		memcpy(p, column, bytes);
+		p += bytes;
+		column += bytes;
+	}
+	b->len += sizeof(uint32_t) + len;
+}
+
+void
+copy_array_put_timestamp(struct copy_buffer *b, int64_t unix_us)
+{
+	uint8_t    *p = copy_reserve(b, sizeof(uint32_t) + sizeof(unix_us));
+
+	if (p == NULL)
+		return;
+	put_timestamp(p, unix_us);
+	b->len += sizeof(uint32_t) + sizeof(unix_us);
+}
+
 const char *
 copy_column_list(void)
 {

@@ -53,6 +53,18 @@ void		copy_put_staged(struct copy_buffer *b, const struct event *e, int32_t ord)
 /* The trailer. False when memory ran out on the way. */
 bool		copy_end(struct copy_buffer *b) __attribute__((warn_unused_result));
 
+/*
+ * Arrays in binary form, as parameters: begun for so many elements of a type,
+ * then each of them. copy_array_begin empties the buffer; failed tells whether
+ * memory ran out.
+ */
+void		copy_array_begin(struct copy_buffer *b, uint32_t element_type, size_t n);
+void		copy_array_put_bytes(struct copy_buffer *b, const void *data, uint32_t len);
+/* A ccproxy.request_metric, whose columns have these types. */
+void		copy_array_put_row(struct copy_buffer *b, const struct event *e,
+							   const uint32_t column_types[EVENT_COLUMNS]);
+void		copy_array_put_timestamp(struct copy_buffer *b, int64_t unix_us);
+
 /* "ts, response_time_us, ..." */
 const char *copy_column_list(void);
 

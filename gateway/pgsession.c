@@ -15,6 +15,7 @@
 #include "gateway/settings.h"
 
 #define UNIX_SEND_BUFFER_BYTES	(1024 * 1024)	/* the kernel gives what it allows */
+#define PGSESSION_MAX_PARAMS	8
 #define WAIT_SLICE_MS	100		/* how late giving up may be noticed */
 #define US_PER_MS		1000
 
@@ -68,6 +69,7 @@ static const char listen_sql[] = "LISTEN " PRICES_CHANNEL;
 static const char privileges_sql[] =
 "SELECT pg_catalog.has_table_privilege('ccproxy.request_log', 'INSERT')"
 " AND pg_catalog.has_table_privilege('ccproxy.ingest_batch', 'INSERT')"
+" AND pg_catalog.has_table_privilege('ccproxy.request_key', 'SELECT')"
 " AND pg_catalog.has_function_privilege('ccproxy.merge_events(ccproxy.request_event[])', 'EXECUTE'),"
 " current_user";
 
@@ -193,20 +195,16 @@ pgsession_end_copy(struct pgsession *s, const char *error, int64_t deadline_us)
 	return rc > 0 && pgsession_flush(s, deadline_us);
 }
 
-PGresult *
-pgsession_exec(struct pgsession *s, const char *sql, int nparams, const char *const *params,
-			   struct pgfailure *failure)
+/* The last result of what was sent, NULL with failure set when anything failed. */
+static PGresult *
+last_result(struct pgsession *s, bool sent, struct pgfailure *failure)
 {
 	int64_t		deadline_us = monotonic_us() + PGSESSION_TIMEOUT_US;
 	PGresult   *last = NULL;
 	PGresult   *result;
 	bool		failed = false;
 	bool		lost = false;
-	int			sent;
 
-	sent = nparams > 0
-		? PQsendQueryParams(s->conn, sql, nparams, NULL, params, NULL, NULL, 0)
-		: PQsendQuery(s->conn, sql);
 	if (!sent || !pgsession_flush(s, deadline_us))
 	{
 		pgsession_failure(s, NULL, failure);
@@ -242,6 +240,60 @@ pgsession_exec(struct pgsession *s, const char *sql, int nparams, const char *co
 		return NULL;
 	}
 	return last;
+}
+
+PGresult *
+pgsession_exec(struct pgsession *s, const char *sql, int nparams, const char *const *params,
+			   struct pgfailure *failure)
+{
+	return last_result(s, nparams > 0
+					   ? PQsendQueryParams(s->conn, sql, nparams, NULL, params, NULL, NULL, 0)
+					   : PQsendQuery(s->conn, sql), failure);
+}
+
+/* Parameters as libpq takes them. */
+static void
+spread(const struct pgparam *params, int nparams, const char **values, int *lengths, int *formats)
+{
+	for (int i = 0; i < nparams; i++)
+	{
+		values[i] = params[i].data;
+		lengths[i] = (int) params[i].len;
+		formats[i] = !params[i].is_text;
+	}
+}
+
+bool
+pgsession_prepare(struct pgsession *s, const char *name, const char *sql)
+{
+	struct pgfailure ignored;
+	PGresult   *result = last_result(s, PQsendPrepare(s->conn, name, sql, 0, NULL), &ignored);
+
+	PQclear(result);
+	return result != NULL;
+}
+
+bool
+pgsession_send_prepared(struct pgsession *s, const char *name, int nparams, const struct pgparam *params)
+{
+	const char *values[PGSESSION_MAX_PARAMS];
+	int			lengths[PGSESSION_MAX_PARAMS];
+	int			formats[PGSESSION_MAX_PARAMS];
+
+	spread(params, nparams, values, lengths, formats);
+	return PQsendQueryPrepared(s->conn, name, nparams, values, lengths, formats, 0) == 1;
+}
+
+PGresult *
+pgsession_exec_binary(struct pgsession *s, const char *sql, int nparams, const struct pgparam *params,
+					  struct pgfailure *failure)
+{
+	const char *values[PGSESSION_MAX_PARAMS];
+	int			lengths[PGSESSION_MAX_PARAMS];
+	int			formats[PGSESSION_MAX_PARAMS];
+
+	spread(params, nparams, values, lengths, formats);
+	return last_result(s, PQsendQueryParams(s->conn, sql, nparams, NULL, values, lengths, formats, 0), failure);
 }
 
 bool
@@ -312,6 +364,7 @@ start_connection(struct pgsession *s, const char *db_url, const char *applicatio
 	int64_t		deadline_us = monotonic_us() + PGSESSION_CONNECT_TIMEOUT_US;
 	PostgresPollingStatusType polling = PGRES_POLLING_WRITING;
 
+	s->prepared = PGSESSION_NOT_PREPARED;
 	s->conn = PQconnectStartParams(keywords, values, 1);
 	if (s->conn == NULL)
 	{

@@ -28,13 +28,22 @@ struct pgfailure
 	char		constraint[64]; /* "" when it was none's */
 };
 
+/* What a session has of prepared statements. */
+enum pgsession_prepared
+{
+	PGSESSION_NOT_PREPARED,
+	PGSESSION_PREPARED,
+	PGSESSION_UNPREPARABLE
+};
+
 struct pgsession
 {
 	PGconn	   *conn;			/* NULL while not connected */
 	_Atomic int64_t *give_up_us;	/* monotonic clock; waits end there */
 	/* as of the last reading of the facts: */
 	int64_t		catalogue_version;	/* of the server's prices */
-	bool		listening;		/* changes of prices are notified */
+	bool		listening;		/* the backend is ours alone, and changes of prices are notified */
+	enum pgsession_prepared prepared;	/* the statements of express.h */
 };
 
 /* What opening needs to know. */
@@ -69,6 +78,25 @@ bool		pgsession_read_facts(struct pgsession *s, struct store_facts *facts,
  */
 PGresult   *pgsession_exec(struct pgsession *s, const char *sql, int nparams,
 						   const char *const *params, struct pgfailure *failure)
+			__attribute__((warn_unused_result));
+/* A parameter, of a type the server infers: binary, or a string. */
+struct pgparam
+{
+	const void *data;
+	size_t		len;			/* of a binary one */
+	bool		is_text;
+};
+
+/* Prepares a statement. False when the server refuses it. */
+bool		pgsession_prepare(struct pgsession *s, const char *name, const char *sql)
+			__attribute__((warn_unused_result));
+/* Sends a prepared statement, in pipeline mode. False when the connection is gone. */
+bool		pgsession_send_prepared(struct pgsession *s, const char *name, int nparams,
+									const struct pgparam *params)
+			__attribute__((warn_unused_result));
+/* The same with typed parameters; the result is text. */
+PGresult   *pgsession_exec_binary(struct pgsession *s, const char *sql, int nparams,
+								  const struct pgparam *params, struct pgfailure *failure)
 			__attribute__((warn_unused_result));
 /* Sends what libpq has buffered. False when the connection is gone. */
 bool		pgsession_flush(struct pgsession *s, int64_t deadline_us)

@@ -1,7 +1,7 @@
 /*
  * The keys that were stored lately, so that an event that comes again is
- * suspected: it goes through merging, where a duplicate is harmless, and not
- * into the straight COPY, which it would abort for everybody.
+ * suspected: the server is asked about it first (known.h), for a duplicate in
+ * the straight COPY would abort it for everybody.
  *
  * A guess, never an answer: a key may be forgotten (the table has a fixed size,
  * and another gateway's keys are not in it) and, once in 2^44, be confused with

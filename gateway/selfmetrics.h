@@ -56,8 +56,9 @@
 	C(BUDGET_REFRESHES_FAILED, "ccproxy_gateway_budget_refreshes_total", "outcome=\"failed\"", "") \
 	C(STORE_BATCHES, "ccproxy_gateway_batches_total", "outcome=\"committed\"", "Batches of events, by outcome.") \
 	C(STORE_BATCHES_FAILED, "ccproxy_gateway_batches_total", "outcome=\"failed\"", "") \
-	C(EVENTS_SUSPECTED, "ccproxy_gateway_events_suspected_total", "", "Events whose key was stored lately: they go through the staging path.") \
-	C(STORE_COLLISIONS, "ccproxy_gateway_batch_collisions_total", "", "Batches that met a stored key nobody had suspected, and went through the staging path as a whole.") \
+	C(EVENTS_SUSPECTED, "ccproxy_gateway_events_suspected_total", "", "Events whose key was stored lately: the server is asked about them.") \
+	C(STORE_COLLISIONS, "ccproxy_gateway_batch_collisions_total", "", "Batches that met a stored key nobody had suspected, and were sent again after asking about every key.") \
+	C(STORE_BATCHES_INSERTED, "ccproxy_gateway_batches_inserted_total", "", "Small batches that were inserted in one round trip instead of copied.") \
 	C(STORE_BATCHES_STAGED, "ccproxy_gateway_batches_staged_total", "", "Batches that went through the staging path.") \
 	C(STORE_BATCHES_REPRICED, "ccproxy_gateway_batches_repriced_total", "", "Batches the server had to price because prices had changed since the events came.") \
 	C(PRICE_LOADS, "ccproxy_gateway_price_loads_total", "outcome=\"ok\"", "Times the prices were loaded, by outcome.") \

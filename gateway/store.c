@@ -585,6 +585,7 @@ store_free(struct store *s)
 		return;
 	batch_free(&s->batch);
 	copy_buffer_free(&s->committer.buffer);
+	copy_buffer_free(&s->committer.times);
 	recent_free(&s->committer.recent);
 	rejected_free(&s->committer.rejected);
 	prices_free(&s->prices);

@@ -37,6 +37,7 @@ AS $$
 BEGIN
     PERFORM ccproxy.grant_read(role);
     EXECUTE format('GRANT INSERT ON ccproxy.request_log, ccproxy.dirty_minute TO %I', role);
+    EXECUTE format('GRANT SELECT ON ccproxy.request_key TO %I', role);
     EXECUTE format('GRANT SELECT, INSERT ON ccproxy.ingest_batch TO %I', role);
     EXECUTE format('GRANT INSERT ON ccproxy.rejected_event TO %I', role);
     EXECUTE format('GRANT EXECUTE ON FUNCTION ccproxy.merge_events(ccproxy.request_event[]), '

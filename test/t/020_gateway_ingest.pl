@@ -206,15 +206,15 @@ sub permutations
 
 {
 	my @events = map { { request_id => "dup-$_", timestamp => iso($now - $_), output_tokens => $_ } } 1 .. 20;
-	my @names = qw(ccproxy_gateway_events_suspected_total ccproxy_gateway_batch_collisions_total);
+	my @names = map { "ccproxy_gateway_${_}_total" } qw(events_suspected batch_collisions batches_staged batches_inserted);
 	my @before = map { my $g = $_; map { counter($g, $_) } @names } $gateway, $other;
 	is(counts($gateway->post(\@events)), '200 20 0 0', 'twenty events');
 	is(counts($gateway->post(\@events)), '200 0 20 0', 'again: nothing new');
 	is(counts($other->post(\@events)), '200 0 20 0', 'through another gateway: nothing new');
 	is(counts($other->post(\@events)), '200 0 20 0', 'and again');
 	my @after = map { my $g = $_; map { counter($g, $_) } @names } $gateway, $other;
-	is(join(' ', map { $after[$_] - $before[$_] } 0 .. 3), '20 0 20 1',
-		'what a gateway has stored or seen it suspects; only what another one stored collides, once');
+	is(join(' ', map { $after[$_] - $before[$_] } 0 .. 7), '20 0 0 1 20 1 0 0',
+		'what a gateway has stored or seen it suspects; only what another one stored collides, once; nothing is merged, what is new is inserted');
 	is(counts($gateway->post([ @events, { request_id => 'dup-new', timestamp => iso($now) } ])), '200 1 20 0', 'a new one among old ones');
 	is(counts($gateway->post([ map { { request_id => 'dup-within', timestamp => iso($now), output_tokens => $_ } } 1 .. 5 ])), '200 1 4 0', 'repeated within one post');
 	is(counts($gateway->post({ request_id => 'dup-timeless', model => 'gpt-4' })), '200 1 0 0', 'an event without a time');

@@ -103,8 +103,8 @@ sub stop_clients
 
 # ----------------------------------------------------------------- a proxy
 
-# Between gateway and server: forwards until the server's answer to a COMMIT
-# comes by, then drops both connections instead. It does so once per file
+# Between gateway and server: forwards until the server's answer to a COMMIT,
+# or to a pipeline of insertions that is its own transaction, comes by, then drops both connections instead. It does so once per file
 # "$dir/swallow" that it finds. Returns pid and port.
 sub start_proxy
 {
@@ -133,7 +133,7 @@ sub start_proxy
 			}
 			my $other = $peer{$s} or next;
 			my $n = sysread($s, my $data, 65536);
-			if (!$n || ($from_server{$s} && $data =~ /C\0\0\0\x0bCOMMIT\0/ && unlink "$dir/swallow"))
+			if (!$n || ($from_server{$s} && $data =~ /C\0\0\0\x0bCOMMIT\0|INSERT 0 \d+\0Z\0\0\0\x05I/ && unlink "$dir/swallow"))
 			{
 				$drop->($s, $other);
 				next;

@@ -156,6 +156,9 @@ test_recent(void)
 {
 	struct event first[] = {complete("a", 1), complete("a", 2), complete("known", 1), part("p")};
 	struct submission s1 = {.catalogue_version = VERSION, .events = first, .nevents = 4};
+	struct event second[] = {complete("known", 1), complete("known", 1), complete("p", 3), part("p")};
+	struct submission s2 = {.catalogue_version = VERSION, .events = second, .nevents = 4};
+	struct event suspected = complete("p", 3);
 	struct event known = complete("known", 1);
 	struct event later = complete("known", 2);
 	struct recent recent;
@@ -166,13 +169,28 @@ test_recent(void)
 	ok(recent_init(&recent, 1000), "a filter");
 	recent_add(&recent, recent_key(&recent, &known));
 	recent_add(&recent, recent_key(&recent, &known));
+	recent_add(&recent, recent_key(&recent, &suspected));
 	ok(recent_has(&recent, recent_key(&recent, &known)), "a key is remembered");
 	ok(!recent_has(&recent, recent_key(&recent, &later)), "the same id at another time is another key");
 
 	batch_init(&b);
 	ok(batch_fill(&b, &s1, VERSION, &recent), "one that is known among others");
 	is_int((int64_t) b.nsuspects, 1, "is suspected");
-	is_str(order_of(&b), "aa|pknown", "and merged");
+	is_str(order_of(&b), "aa|pknown", "and not copied");
+	b.items[3].known = true;
+	batch_suspect_all(&b);
+	ok(b.items[0].suspect && b.items[1].suspect && !b.items[2].suspect && b.items[3].suspect, "direct ones may all be suspected");
+	b.items[0].direct = false;
+	b.items[0].known = true;
+	batch_sort_unit(&b);
+	is_str(order_of(&b), "a|paknown", "what is known comes last");
+	is_int(b.items[0].ts_us, 2, "what is new first");
+	batch_pop(&b);
+	(void) batch_finish(&b, 7);
+	ok(batch_fill(&b, &s2, VERSION, &recent), "a suspect twice, and one beside its part");
+	is_str(order_of(&b), "|pknownp", "is asked about once; what has a part is merged");
+	ok(b.items[1].suspect && !b.items[0].suspect && !b.items[2].suspect, "and not asked about");
+	is_int((int64_t) b.nrepeats, 1, "the repetition is kept aside");
 	batch_pop(&b);
 	(void) batch_finish(&b, 7);
 	ok(recent_init(&none, 0) && batch_fill(&b, &s1, VERSION, &none), "no filter");
