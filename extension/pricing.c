@@ -275,11 +275,37 @@ metadata_searches(Jsonb *metadata)
 }
 
 /*
+ * The columns of a stored row that say what it cost: whatever cannot be priced has
+ * no cost, and never an error. The metadata tells of searches; NULL for none.
+ */
+void
+pricing_pico_values(struct price_request *request, Jsonb *metadata, Datum values[PRICING_PICO_COLUMNS], bool nulls[PRICING_PICO_COLUMNS])
+{
+	struct price_cost cost;
+
+	memset(values, 0, sizeof(Datum) * PRICING_PICO_COLUMNS);
+	memset(nulls, true, sizeof(bool) * PRICING_PICO_COLUMNS);
+	if (metadata != NULL)
+		request->usage.web_searches = metadata_searches(metadata);
+	if (pricing_price(request, &cost) == PRICE_PRICED)
+	{
+		const int64 parts[] = {cost.input_pico, cost.cache_read_pico, cost.cache_write_pico, cost.output_pico, cost.tool_pico};
+
+		/* 0 is stored as NULL: eight bytes less a row */
+		for (int i = 0; i < lengthof(parts); i++)
+		{
+			values[i] = Int64GetDatum(parts[i]);
+			nulls[i] = parts[i] == 0;
+		}
+		values[PRICING_PICO_COLUMNS - 1] = Int32GetDatum(cost.price_id);
+		nulls[PRICING_PICO_COLUMNS - 1] = false;
+	}
+}
+
+/*
  * cost_pico(model, model_version, provider, service_tier, at, input_tokens,
  *			 cache_read_tokens, cache_write_tokens, cache_write_1h_tokens,
  *			 output_tokens, reasoning_tokens, metadata)
- *
- * For stored rows: whatever cannot be priced has no cost, and never an error.
  */
 Datum
 ccproxy_cost_pico(PG_FUNCTION_ARGS)
@@ -298,30 +324,15 @@ ccproxy_cost_pico(PG_FUNCTION_ARGS)
 			.reasoning = pricing_count_arg(fcinfo, 10),
 		},
 	};
-	struct price_cost cost;
 	TupleDesc	tupdesc = result_descriptor(fcinfo);
-	Datum		values[6] = {0};
-	bool		nulls[6] = {true, true, true, true, true, true};
+	Datum		values[PRICING_PICO_COLUMNS] = {0};
+	bool		nulls[PRICING_PICO_COLUMNS] = {true, true, true, true, true, true};
 	bool		has_usage = !PG_ARGISNULL(5) || !PG_ARGISNULL(9);
 
 	if (has_usage && !PG_ARGISNULL(4))
 	{
 		request.at_us = pricing_time_us(PG_GETARG_TIMESTAMPTZ(4));
-		if (!PG_ARGISNULL(11))
-			request.usage.web_searches = metadata_searches(PG_GETARG_JSONB_P(11));
-		if (pricing_price(&request, &cost) == PRICE_PRICED)
-		{
-			const int64 parts[5] = {cost.input_pico, cost.cache_read_pico, cost.cache_write_pico, cost.output_pico, cost.tool_pico};
-
-			/* 0 is stored as NULL: eight bytes less a row */
-			for (int i = 0; i < 5; i++)
-			{
-				values[i] = Int64GetDatum(parts[i]);
-				nulls[i] = parts[i] == 0;
-			}
-			values[5] = Int32GetDatum(cost.price_id);
-			nulls[5] = false;
-		}
+		pricing_pico_values(&request, PG_ARGISNULL(11) ? NULL : PG_GETARG_JSONB_P(11), values, nulls);
 	}
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls)));
 }

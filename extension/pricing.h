@@ -7,6 +7,7 @@
 
 #include "fmgr.h"
 #include "datatype/timestamp.h"
+#include "utils/jsonb.h"
 
 #include "pricing/price.h"
 
@@ -48,6 +49,10 @@ extern TimestampTz pricing_timestamp(int64 us);
 extern Datum pricing_usd(int64 pico);
 extern void pricing_report(enum price_status status);
 extern Datum pricing_cost_datum(FunctionCallInfo fcinfo, const struct price_cost *cost);
+
+/* ccproxy.request_cost_pico: the parts of a cost and the price's id, as rows keep them. */
+#define PRICING_PICO_COLUMNS	6
+extern void pricing_pico_values(struct price_request *request, Jsonb *metadata, Datum values[PRICING_PICO_COLUMNS], bool nulls[PRICING_PICO_COLUMNS]);
 
 /* A text argument where it lies, or absent. */
 static inline struct price_text

@@ -16,9 +16,10 @@ AS 'MODULE_PATHNAME', 'ccproxy_partitions' LANGUAGE C VOLATILE STRICT ROWS 100;
 COMMENT ON FUNCTION ccproxy._partitions() IS
 'Internal: the partitions of ccproxy.request_log in ascending order.';
 
+-- In hours: a day of the session's time zone may have 23 or 25 of them.
 CREATE FUNCTION ccproxy._partition_length(partitions text) RETURNS interval
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-RETURN CASE partitions WHEN 'hour' THEN interval '1 hour' WHEN 'day' THEN interval '1 day' WHEN 'week' THEN interval '7 days' END;
+RETURN CASE partitions WHEN 'hour' THEN interval '1 hour' WHEN 'day' THEN interval '24 hours' WHEN 'week' THEN interval '168 hours' END;
 
 -- request_log_p20250131, of an hour request_log_p20250131_13, of a week
 -- request_log_p20250127w: where it begins, which no two have in common.

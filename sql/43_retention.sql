@@ -53,7 +53,7 @@ AS $$
       FROM (SELECT x.partition, x.to_ts,
                    CASE WHEN (SELECT greatest(s.quarters_from, s.hours_from) FROM ccproxy.rollup_state s) > ccproxy._bucket('d', x.to_ts)
                          AND x.to_ts > ccproxy._bucket('d', x.to_ts)
-                        THEN ccproxy._bucket('d', x.to_ts) + interval '1 day' ELSE x.to_ts END AS upper_bound
+                        THEN ccproxy._bucket('d', x.to_ts) + interval '24 hours' ELSE x.to_ts END AS upper_bound
               FROM ccproxy._partitions() AS x) AS p
      WHERE p.upper_bound <= (SELECT now() - k.retention FROM ccproxy.configuration k)
      ORDER BY p.to_ts

@@ -8,83 +8,103 @@
 -- sessions wait and do not deadlock. Whole requests have no key: sessions that
 -- send the same ones, here whole and there in parts, may still be told 40P01.
 
--- Picks what is highest by (kind, part_ts, value); used for every field that is
--- not a count.
-CREATE FUNCTION ccproxy._fold(ids text[])
-RETURNS TABLE (request_id text, old_ts timestamptz, metric ccproxy.request_metric)
-LANGUAGE sql STABLE
-SET search_path = pg_catalog, pg_temp
-AS $$
-    WITH part AS (
-        SELECT p.*, k.ts AS key_ts
-          FROM ccproxy.request_part p
-          JOIN ccproxy.request_key k ON k.request_id = p.request_id
-         WHERE p.request_id = ANY (ids)
-    ), folded AS (
-        SELECT request_id AS id,
-               max(key_ts) AS old_ts,
-               -- the request's own time, else the earliest known, else that of the first receipt
-               coalesce(min(part_ts) FILTER (WHERE kind = 1 AND isfinite(part_ts)),
-                        min(part_ts) FILTER (WHERE isfinite(part_ts)),
-                        max(key_ts)) AS ts,
-               (array_agg(response_time_us ORDER BY kind DESC, part_ts DESC, response_time_us DESC) FILTER (WHERE response_time_us IS NOT NULL))[1] AS response_time_us,
-               (array_agg(ttft_us ORDER BY kind DESC, part_ts DESC, ttft_us DESC) FILTER (WHERE ttft_us IS NOT NULL))[1] AS ttft_us,
-               max(input_tokens) AS input_tokens,
-               max(cache_read_tokens) AS cache_read_tokens,
-               max(cache_write_tokens) AS cache_write_tokens,
-               max(cache_write_1h_tokens) AS cache_write_1h_tokens,
-               max(output_tokens) AS output_tokens,
-               max(reasoning_tokens) AS reasoning_tokens,
-               (array_agg(reported_cost ORDER BY kind DESC, part_ts DESC, reported_cost DESC) FILTER (WHERE reported_cost IS NOT NULL))[1] AS reported_cost,
-               (array_agg(status_code ORDER BY kind DESC, part_ts DESC, status_code DESC) FILTER (WHERE status_code IS NOT NULL))[1] AS status_code,
-               bit_or(CASE kind WHEN 0 THEN coalesce(parts, 0) ELSE 1 << kind END)::smallint AS parts,
-               (array_agg(streaming ORDER BY kind DESC, part_ts DESC, streaming DESC) FILTER (WHERE streaming IS NOT NULL))[1] AS streaming,
-               (array_agg(user_id ORDER BY kind DESC, part_ts DESC, user_id COLLATE "C" DESC) FILTER (WHERE user_id IS NOT NULL))[1] AS user_id,
-               (array_agg(team_id ORDER BY kind DESC, part_ts DESC, team_id COLLATE "C" DESC) FILTER (WHERE team_id IS NOT NULL))[1] AS team_id,
-               (array_agg(session_id ORDER BY kind DESC, part_ts DESC, session_id COLLATE "C" DESC) FILTER (WHERE session_id IS NOT NULL))[1] AS session_id,
-               (array_agg(method ORDER BY kind DESC, part_ts DESC, method COLLATE "C" DESC) FILTER (WHERE method IS NOT NULL))[1] AS method,
-               (array_agg(path ORDER BY kind DESC, part_ts DESC, path COLLATE "C" DESC) FILTER (WHERE path IS NOT NULL))[1] AS path,
-               (array_agg(endpoint_type ORDER BY kind DESC, part_ts DESC, endpoint_type COLLATE "C" DESC) FILTER (WHERE endpoint_type IS NOT NULL))[1] AS endpoint_type,
-               (array_agg(provider ORDER BY kind DESC, part_ts DESC, provider COLLATE "C" DESC) FILTER (WHERE provider IS NOT NULL))[1] AS provider,
-               (array_agg(user_agent ORDER BY kind DESC, part_ts DESC, user_agent COLLATE "C" DESC) FILTER (WHERE user_agent IS NOT NULL))[1] AS user_agent,
-               (array_agg(client_ip ORDER BY kind DESC, part_ts DESC, client_ip DESC) FILTER (WHERE client_ip IS NOT NULL))[1] AS client_ip,
-               (array_agg(api_key_hash ORDER BY kind DESC, part_ts DESC, api_key_hash DESC) FILTER (WHERE api_key_hash IS NOT NULL))[1] AS api_key_hash,
-               (array_agg(model ORDER BY kind DESC, part_ts DESC, model COLLATE "C" DESC) FILTER (WHERE model IS NOT NULL))[1] AS model,
-               (array_agg(model_version ORDER BY kind DESC, part_ts DESC, model_version COLLATE "C" DESC) FILTER (WHERE model_version IS NOT NULL))[1] AS model_version,
-               (array_agg(service_tier ORDER BY kind DESC, part_ts DESC, service_tier COLLATE "C" DESC) FILTER (WHERE service_tier IS NOT NULL))[1] AS service_tier,
-               (array_agg(error_type ORDER BY kind DESC, part_ts DESC, error_type COLLATE "C" DESC) FILTER (WHERE error_type IS NOT NULL))[1] AS error_type,
-               (array_agg(error_message ORDER BY kind DESC, part_ts DESC, error_message COLLATE "C" DESC) FILTER (WHERE error_message IS NOT NULL))[1] AS error_message
-          FROM part
-         GROUP BY request_id
-    ), objects AS (
-        -- each key of metadata on its own, the higher part's value wins
-        SELECT request_id AS id, jsonb_object_agg(e.key, e.value ORDER BY kind, part_ts, e.value) AS metadata
-          FROM part, jsonb_each(part.metadata) AS e
-         GROUP BY request_id
-    )
-    SELECT f.id, f.old_ts,
-           ROW(f.ts, f.response_time_us, f.ttft_us, f.input_tokens, f.cache_read_tokens, f.cache_write_tokens,
-               f.cache_write_1h_tokens, f.output_tokens, f.reasoning_tokens,
-               c.input_cost, c.cache_read_cost, c.cache_write_cost, c.output_cost, c.tool_cost,
-               f.reported_cost, c.price_id, f.status_code, f.parts, f.streaming, f.id, f.user_id, f.team_id,
-               f.session_id, f.method, f.path, f.endpoint_type, f.provider, f.user_agent, f.client_ip,
-               f.api_key_hash, f.model, f.model_version, f.service_tier, f.error_type, f.error_message,
-               o.metadata)::ccproxy.request_metric
-      FROM folded f
-      LEFT JOIN objects o ON o.id = f.id
-     CROSS JOIN LATERAL ccproxy.cost_pico(f.model, f.model_version, f.provider, f.service_tier, f.ts,
-               f.input_tokens, f.cache_read_tokens, f.cache_write_tokens, f.cache_write_1h_tokens,
-               f.output_tokens, f.reasoning_tokens, o.metadata) AS c
-$$;
-COMMENT ON FUNCTION ccproxy._fold(text[]) IS
-'Internal: the row that each of these requests'' parts amount to, priced, and the ts it is stored under now.';
+--
+-- Nothing here may cost more where the table is larger or has more partitions:
+-- rows are looked up by (ts, request_id), keys and parts by request_id, one by one
+-- through their indexes, whatever the planner thinks of the tables' sizes: each
+-- look-up is a subquery of its own (OFFSET 0), and the functions do without other
+-- scans. request_log is only read between the bounds of one partition, which a plan
+-- made for the occasion looks at alone.
 
 -- A part's content, for telling a part sent twice from a second one. What is
 -- computed here is not content.
 CREATE FUNCTION ccproxy._digest(metric ccproxy.request_metric) RETURNS bigint
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN pg_catalog.hashtextextended((pg_catalog.to_jsonb(metric)
-    - '{ts,input_cost,cache_read_cost,cache_write_cost,output_cost,tool_cost,price_id,parts}'::text[])::text, 0);
+AS 'MODULE_PATHNAME', 'ccproxy_digest' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION ccproxy._digest(ccproxy.request_metric) IS
+'Internal: a hash of what a part says, but for its time.';
+
+CREATE FUNCTION ccproxy._fold_step(state internal, received timestamptz, kind smallint, part_ts timestamptz, metric ccproxy.request_metric)
+RETURNS internal
+AS 'MODULE_PATHNAME', 'ccproxy_fold_step' LANGUAGE C STABLE;
+COMMENT ON FUNCTION ccproxy._fold_step(internal, timestamptz, smallint, timestamptz, ccproxy.request_metric) IS
+'Internal: adds a part.';
+CREATE FUNCTION ccproxy._fold_final(state internal) RETURNS ccproxy.request_metric
+AS 'MODULE_PATHNAME', 'ccproxy_fold_final' LANGUAGE C STABLE;
+COMMENT ON FUNCTION ccproxy._fold_final(internal) IS
+'Internal: the row of the parts.';
+
+-- Counts take the greatest, each key of metadata and every other field what is
+-- highest by (kind, part_ts, value). The time is that of the earliest part of kind
+-- request, else of the earliest part, else received.
+CREATE AGGREGATE ccproxy._fold_parts(received timestamptz, kind smallint, part_ts timestamptz, metric ccproxy.request_metric) (
+    SFUNC = ccproxy._fold_step,
+    STYPE = internal,
+    FINALFUNC = ccproxy._fold_final
+);
+COMMENT ON AGGREGATE ccproxy._fold_parts(timestamptz, smallint, timestamptz, ccproxy.request_metric) IS
+'Internal: the row that the parts of one request amount to, priced; received is the ts of one without a time.';
+
+-- The rows that these requests' parts amount to.
+CREATE FUNCTION ccproxy._fold(ids text[]) RETURNS ccproxy.request_metric[]
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET jit = off
+AS $$
+BEGIN
+    RETURN ARRAY(
+        SELECT (SELECT ccproxy._fold_parts(k.ts, p.kind, p.part_ts, ROW(
+                       p.ts, p.response_time_us, p.ttft_us, p.input_tokens, p.cache_read_tokens,
+                       p.cache_write_tokens, p.cache_write_1h_tokens, p.output_tokens, p.reasoning_tokens,
+                       p.input_cost, p.cache_read_cost, p.cache_write_cost, p.output_cost, p.tool_cost,
+                       p.reported_cost, p.price_id, p.status_code, p.parts, p.streaming, p.request_id, p.user_id,
+                       p.team_id, p.session_id, p.method, p.path, p.endpoint_type, p.provider, p.user_agent,
+                       p.client_ip, p.api_key_hash, p.model, p.model_version, p.service_tier, p.error_type,
+                       p.error_message, p.metadata)::ccproxy.request_metric)
+                  FROM ccproxy.request_part p
+                 WHERE p.request_id = i.id)
+          FROM unnest(ids) AS i(id)
+         CROSS JOIN LATERAL (SELECT k.ts FROM ccproxy.request_key k WHERE k.request_id = i.id OFFSET 0) AS k);
+END
+$$;
+COMMENT ON FUNCTION ccproxy._fold(text[]) IS
+'Internal: the row that each of these requests'' parts amount to, priced.';
+
+-- The rows that are stored under these (ts, request_id); with remove they are
+-- deleted. One statement for each partition concerned.
+CREATE FUNCTION ccproxy._rows_at(moments timestamptz[], ids text[], remove boolean) RETURNS SETOF ccproxy.request_metric
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_nestloop = off -- what is deleted is found by ts, then told by a hash; the look-up knows no other way
+SET jit = off
+AS $$
+DECLARE
+    look CONSTANT text := 'SELECT l.* FROM unnest($1, $2) AS m(ts, id) CROSS JOIN LATERAL (SELECT l.* FROM ccproxy.request_log l
+        WHERE l.ts = m.ts AND l.request_id = m.id AND l.ts >= $3 AND l.ts < $4 OFFSET 0) AS l';
+    take CONSTANT text := 'DELETE FROM ccproxy.request_log l
+        WHERE l.ts = ANY (ARRAY(SELECT unnest($1))) AND l.ts >= $3 AND l.ts < $4 AND (l.ts, l.request_id) IN (SELECT m.ts, m.id FROM unnest($1, $2) AS m(ts, id)) RETURNING l.*';
+    slot record;
+    first integer := 1;
+    last  integer;
+BEGIN
+    SELECT array_agg(m.ts ORDER BY m.ts), array_agg(m.id ORDER BY m.ts) INTO moments, ids
+      FROM unnest(moments, ids) AS m(ts, id) WHERE isfinite(m.ts);
+    WHILE first <= cardinality(moments) LOOP
+        SELECT * INTO slot FROM ccproxy._partition_at(moments[first]);
+        last := width_bucket(slot.to_ts - interval '1 microsecond', moments); -- how many are not after that
+        IF slot.partition IS NOT NULL THEN
+            RETURN QUERY EXECUTE CASE WHEN remove THEN take ELSE look END
+                USING moments[first:last], ids[first:last], slot.from_ts, slot.to_ts;
+        END IF;
+        first := last + 1;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION ccproxy._rows_at(timestamptz[], text[], boolean) IS
+'Internal: the rows of request_log with these ts and request_id; with remove, those it has deleted.';
 
 -- Locks the requests of these events, making keys for those that have none; the
 -- ids of these. From here on nobody else touches them until we commit.
@@ -110,6 +130,10 @@ CREATE FUNCTION ccproxy.merge_events(events ccproxy.request_event[])
 RETURNS TABLE (ord integer, outcome text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET jit = off
+SET work_mem = '32MB' -- a batch is sorted in memory
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -123,6 +147,9 @@ DECLARE
     claimed      text[]; -- ids nobody had a key for until now
     touched      text[]; -- ids with a part that is new
     refused      integer[]; -- parts beyond max_parts
+    there        ccproxy.request_metric[]; -- rows of touched ids at any time of theirs
+    folded       ccproxy.request_metric[]; -- what they are to be
+    leave        record; -- where rows are that belong elsewhere
 BEGIN
     IF EXISTS (SELECT FROM unnest(events) AS e
                 WHERE (e.metric).request_id IS NULL OR e.kind IS NULL OR e.kind NOT BETWEEN 1 AND 6) THEN
@@ -138,79 +165,86 @@ BEGIN
       INTO direct, merged
       FROM (SELECT e,
                    bool_and(e.kind = 6 AND e.part_ts IS NOT NULL) OVER (PARTITION BY (e.metric).request_id)
-                   AND NOT EXISTS (SELECT FROM ccproxy.request_key k WHERE k.request_id = (e.metric).request_id) AS is_direct
+                   AND NOT EXISTS (SELECT FROM ccproxy.request_key k WHERE k.request_id = (e.metric).request_id OFFSET 0) AS is_direct
               FROM unnest(events) AS e) AS x;
 
     -- 1. Who merges claims the ids, in order, before anything is written.
     claimed := ccproxy._claim(merged);
 
     -- 2. The plain rows.
-    WITH given AS (
-        SELECT DISTINCT ON (e.part_ts, (e.metric).request_id) e.ord AS given_ord, e.part_ts AS event_ts, (e.metric).*
-          FROM unnest(direct) AS e
-         ORDER BY e.part_ts, (e.metric).request_id, e.ord
-    ), inserted AS (
-        INSERT INTO ccproxy.request_log
-        SELECT g.event_ts, g.response_time_us, g.ttft_us, g.input_tokens, g.cache_read_tokens, g.cache_write_tokens,
-               g.cache_write_1h_tokens, g.output_tokens, g.reasoning_tokens,
-               c.input_cost, c.cache_read_cost, c.cache_write_cost, c.output_cost, c.tool_cost,
-               g.reported_cost, c.price_id, g.status_code, NULL, g.streaming, g.request_id, g.user_id, g.team_id,
-               g.session_id, g.method, g.path, g.endpoint_type, g.provider, g.user_agent, g.client_ip,
-               g.api_key_hash, g.model, g.model_version, g.service_tier, g.error_type, g.error_message, g.metadata
-          FROM given g
-         CROSS JOIN LATERAL ccproxy.cost_pico(g.model, g.model_version, g.provider, g.service_tier, g.event_ts,
-               g.input_tokens, g.cache_read_tokens, g.cache_write_tokens, g.cache_write_1h_tokens,
-               g.output_tokens, g.reasoning_tokens, g.metadata) AS c
-         ORDER BY g.event_ts, g.request_id
-        ON CONFLICT (ts, request_id) DO NOTHING
-        RETURNING ts, request_id
-    ), marked AS (
-        INSERT INTO ccproxy.dirty_minute (minute) SELECT DISTINCT ccproxy._bucket('m', i.ts) FROM inserted i
-    )
-    SELECT array_agg(g.given_ord) INTO stored
-      FROM given g JOIN inserted i ON i.ts = g.event_ts AND i.request_id = g.request_id;
+    IF direct IS NOT NULL THEN
+        WITH given AS (
+            SELECT DISTINCT ON (e.part_ts, (e.metric).request_id) e.ord AS given_ord, e.part_ts AS event_ts, (e.metric).*
+              FROM unnest(direct) AS e
+             ORDER BY e.part_ts, (e.metric).request_id, e.ord
+        ), inserted AS (
+            INSERT INTO ccproxy.request_log
+            SELECT g.event_ts, g.response_time_us, g.ttft_us, g.input_tokens, g.cache_read_tokens, g.cache_write_tokens,
+                   g.cache_write_1h_tokens, g.output_tokens, g.reasoning_tokens,
+                   c.input_cost, c.cache_read_cost, c.cache_write_cost, c.output_cost, c.tool_cost,
+                   g.reported_cost, c.price_id, g.status_code, NULL, g.streaming, g.request_id, g.user_id, g.team_id,
+                   g.session_id, g.method, g.path, g.endpoint_type, g.provider, g.user_agent, g.client_ip,
+                   g.api_key_hash, g.model, g.model_version, g.service_tier, g.error_type, g.error_message, g.metadata
+              FROM given g
+             CROSS JOIN LATERAL ccproxy.cost_pico(g.model, g.model_version, g.provider, g.service_tier, g.event_ts,
+                   g.input_tokens, g.cache_read_tokens, g.cache_write_tokens, g.cache_write_1h_tokens,
+                   g.output_tokens, g.reasoning_tokens, g.metadata) AS c
+             ORDER BY g.event_ts, g.request_id
+            ON CONFLICT (ts, request_id) DO NOTHING
+            RETURNING ts, request_id
+        ), marked AS (
+            INSERT INTO ccproxy.dirty_minute (minute) SELECT DISTINCT ccproxy._bucket('m', i.ts) FROM inserted i
+        )
+        SELECT array_agg(g.given_ord) INTO stored
+          FROM given g JOIN inserted i ON i.ts = g.event_ts AND i.request_id = g.request_id;
 
-    -- What was there already is a duplicate, unless the row there was made of
-    -- parts: then the event is one more. Looked up only where it happens, for
-    -- that is planned over all partitions.
-    IF cardinality(direct) > coalesce(cardinality(stored), 0) THEN
-        late := ARRAY(
-            SELECT e FROM unnest(direct) AS e
-              JOIN ccproxy.request_log l ON l.ts = e.part_ts AND l.request_id = (e.metric).request_id
-             WHERE e.ord <> ALL (coalesce(stored, '{}')) AND l.parts IS NOT NULL);
-        claimed := claimed || ccproxy._claim(late);
-        merged := merged || late;
+        -- What was there already is a duplicate, unless the row there was made of
+        -- parts: then the event is one more.
+        IF cardinality(direct) > coalesce(cardinality(stored), 0) THEN
+            late := ARRAY(
+                WITH left_over AS MATERIALIZED (
+                    SELECT e AS event, e.part_ts, (e.metric).request_id FROM unnest(direct) AS e
+                     WHERE e.ord NOT IN (SELECT unnest(stored))
+                ), moment AS (
+                    SELECT array_agg(m.part_ts) AS moments, array_agg(m.request_id) AS ids
+                      FROM (SELECT DISTINCT o.part_ts, o.request_id FROM left_over o) AS m
+                )
+                SELECT o.event
+                  FROM moment m
+                 CROSS JOIN LATERAL ccproxy._rows_at(m.moments, m.ids, false) AS l
+                  JOIN left_over o ON o.part_ts = l.ts AND o.request_id = l.request_id
+                 WHERE l.parts IS NOT NULL);
+            claimed := claimed || ccproxy._claim(late);
+            merged := merged || late;
+        END IF;
+        RETURN QUERY
+            SELECT e.ord, CASE WHEN e.ord IN (SELECT unnest(stored)) THEN 'accepted' ELSE 'duplicate' END
+              FROM unnest(direct) AS e
+             WHERE e.ord NOT IN (SELECT m.ord FROM unnest(late) AS m);
     END IF;
-    RETURN QUERY
-        SELECT e.ord, CASE WHEN e.ord = ANY (stored) THEN 'accepted' ELSE 'duplicate' END
-          FROM unnest(direct) AS e
-         WHERE NOT EXISTS (SELECT FROM unnest(merged) AS m WHERE m.ord = e.ord);
     IF merged IS NULL OR merged = '{}' THEN
         RETURN;
     END IF;
 
     -- 3. Their parts.
-    WITH given AS (
+    WITH given AS MATERIALIZED (
         SELECT min(e.ord) AS given_ord, array_agg(e.ord) AS ords, (e.metric).request_id, e.kind,
                coalesce(e.part_ts, '-infinity') AS part_ts, ccproxy._digest(e.metric) AS digest,
                (array_agg(e.metric))[1] AS metric
           FROM unnest(merged) AS e
          GROUP BY 3, 4, 5, 6
-    ), known AS (
-        SELECT request_id, count(*) AS n FROM ccproxy.request_part
-         WHERE request_id = ANY (ARRAY(SELECT request_id FROM given)) GROUP BY 1
-    ), fresh AS (
-        SELECT g.*, coalesce(k.n, 0) + row_number() OVER (PARTITION BY g.request_id ORDER BY g.given_ord) AS nth
+    ), fresh AS MATERIALIZED (
+        SELECT g.*, k.n + row_number() OVER (PARTITION BY g.request_id ORDER BY g.given_ord) AS nth
           FROM given g
-          LEFT JOIN known k ON k.request_id = g.request_id
+         CROSS JOIN LATERAL (SELECT count(*) AS n FROM ccproxy.request_part p WHERE p.request_id = g.request_id) AS k
          WHERE NOT EXISTS (SELECT FROM ccproxy.request_part p
                             WHERE p.request_id = g.request_id AND p.kind = g.kind
-                              AND p.part_ts = g.part_ts AND p.digest = g.digest)
+                              AND p.part_ts = g.part_ts AND p.digest = g.digest
+                           OFFSET 0)
     ), inserted AS (
         INSERT INTO ccproxy.request_part
         SELECT (f.metric).*, f.kind, f.part_ts, f.digest FROM fresh f WHERE f.nth <= max_parts
         ON CONFLICT DO NOTHING
-        RETURNING request_id, kind, part_ts, digest
     )
     SELECT array_agg(f.given_ord) FILTER (WHERE f.nth <= max_parts),
            coalesce(array_agg(DISTINCT f.request_id) FILTER (WHERE f.nth <= max_parts), '{}'),
@@ -223,43 +257,40 @@ BEGIN
     --    window) becomes a part first. A complete event may land between that
     --    look and our writing: such a row is not overwritten, we look again.
     WHILE touched <> '{}' LOOP
-        WITH moment AS (
-            SELECT p.request_id, p.part_ts AS ts FROM ccproxy.request_part p WHERE p.request_id = ANY (touched)
-            UNION
-            SELECT k.request_id, k.ts FROM ccproxy.request_key k WHERE k.request_id = ANY (touched)
-        ), found AS (
-            SELECT l AS whole
-              FROM moment m
-              JOIN ccproxy.request_log l ON l.ts = m.ts AND l.request_id = m.request_id
-             WHERE l.parts IS NULL OR l.request_id = ANY (claimed)
-        )
+        there := ARRAY(
+            SELECT l
+              FROM (SELECT array_agg(m.ts) AS moments, array_agg(m.id) AS ids
+                      FROM (SELECT t.id, p.ts
+                              FROM unnest(touched) AS t(id)
+                             CROSS JOIN LATERAL (SELECT p.part_ts AS ts FROM ccproxy.request_part p WHERE p.request_id = t.id OFFSET 0) AS p
+                            UNION
+                            SELECT t.id, k.ts
+                              FROM unnest(touched) AS t(id)
+                             CROSS JOIN LATERAL (SELECT k.ts FROM ccproxy.request_key k WHERE k.request_id = t.id OFFSET 0) AS k) AS m) AS m
+             CROSS JOIN LATERAL ccproxy._rows_at(m.moments, m.ids, false) AS l);
         INSERT INTO ccproxy.request_part
-        SELECT (whole).*, CASE WHEN (whole).parts IS NULL THEN 6 ELSE 0 END, (whole).ts,
-               ccproxy._digest(ROW((whole).*)::ccproxy.request_metric)
-          FROM found
+        SELECT w.*, CASE WHEN w.parts IS NULL THEN 6 ELSE 0 END, w.ts, ccproxy._digest(w)
+          FROM unnest(there) AS w
+         WHERE w.parts IS NULL OR w.request_id IN (SELECT unnest(claimed))
         ON CONFLICT DO NOTHING;
 
-        WITH fold AS (
-            SELECT * FROM ccproxy._fold(touched)
-        ), moved AS (
-            UPDATE ccproxy.request_key k SET ts = (f.metric).ts
-              FROM fold f
-             WHERE k.request_id = f.request_id AND k.ts <> (f.metric).ts
-        ), gone AS (
-            DELETE FROM ccproxy.request_log l
-             USING fold f, ccproxy.request_part p
-             WHERE p.request_id = f.request_id
-               AND l.request_id = f.request_id
-               AND l.ts IN (f.old_ts, p.part_ts)
-               AND l.ts <> (f.metric).ts
-               AND (l.parts IS NOT NULL OR (p.kind = 6 AND p.part_ts = l.ts))
-            RETURNING l.ts
-        )
-        INSERT INTO ccproxy.dirty_minute (minute) SELECT DISTINCT ccproxy._bucket('m', g.ts) FROM gone g;
+        folded := ccproxy._fold(touched);
+        INSERT INTO ccproxy.request_key AS k (request_id, ts)
+        SELECT f.request_id, f.ts
+          FROM unnest(folded) AS f
+         CROSS JOIN LATERAL (SELECT FROM ccproxy.request_key k WHERE k.request_id = f.request_id AND k.ts <> f.ts OFFSET 0) AS k
+        ON CONFLICT (request_id) DO UPDATE SET ts = excluded.ts;
+        SELECT array_agg(w.ts) AS moments, array_agg(w.request_id) AS ids INTO leave
+          FROM unnest(there) AS w JOIN unnest(folded) AS f ON f.request_id = w.request_id
+         WHERE f.ts <> w.ts;
+        IF leave.ids IS NOT NULL THEN
+            INSERT INTO ccproxy.dirty_minute (minute)
+            SELECT DISTINCT ccproxy._bucket('m', g.ts) FROM ccproxy._rows_at(leave.moments, leave.ids, true) AS g;
+        END IF;
 
         WITH written AS (
             INSERT INTO ccproxy.request_log AS l
-            SELECT (f.metric).* FROM ccproxy._fold(touched) AS f ORDER BY (f.metric).ts, f.request_id
+            SELECT f.* FROM unnest(folded) AS f ORDER BY f.ts, f.request_id
             ON CONFLICT (ts, request_id) DO UPDATE SET (
                 response_time_us, ttft_us, input_tokens, cache_read_tokens, cache_write_tokens, cache_write_1h_tokens,
                 output_tokens, reasoning_tokens, input_cost, cache_read_cost, cache_write_cost, output_cost, tool_cost,
@@ -277,7 +308,7 @@ BEGIN
                 excluded.metadata)
              WHERE l.parts IS NOT NULL
                 OR EXISTS (SELECT FROM ccproxy.request_part p
-                            WHERE p.request_id = l.request_id AND p.kind = 6 AND p.part_ts = l.ts)
+                            WHERE p.request_id = l.request_id AND p.kind = 6 AND p.part_ts = l.ts OFFSET 0)
             RETURNING l.request_id, l.ts
         ), marked AS (
             INSERT INTO ccproxy.dirty_minute (minute) SELECT DISTINCT ccproxy._bucket('m', w.ts) FROM written w
@@ -289,7 +320,8 @@ BEGIN
     END LOOP;
 
     RETURN QUERY
-        SELECT e.ord, CASE WHEN e.ord = ANY (stored) THEN 'accepted' WHEN e.ord = ANY (refused) THEN 'rejected' ELSE 'duplicate' END
+        SELECT e.ord, CASE WHEN e.ord IN (SELECT unnest(stored)) THEN 'accepted'
+                           WHEN e.ord IN (SELECT unnest(refused)) THEN 'rejected' ELSE 'duplicate' END
           FROM unnest(merged) AS e;
 END
 $$;

@@ -71,6 +71,7 @@ BEGIN
         'ccproxy.gateway_configuration()',
         'ccproxy._fold(text[])',
         'ccproxy._claim(ccproxy.request_event[])',
+        'ccproxy._rows_at(timestamptz[], text[], boolean)',
         'ccproxy.merge_events(ccproxy.request_event[])',
         'ccproxy.ingest(jsonb)',
         'ccproxy.requests_insert()',
