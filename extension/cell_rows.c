@@ -18,6 +18,7 @@
 #include "tcop/dest.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -32,8 +33,14 @@
 
 PG_FUNCTION_INFO_V1(ccproxy_fold_rows);
 
-/* How much states may take before they are packed. */
-#define STATES_MAX_BYTES (64 * 1024 * 1024)
+#define GATHER_DEFAULT_KB	(64 * 1024)
+#define GATHER_MIN_KB		64
+#define GATHER_MAX_KB		(1024 * 1024)
+
+/* States are counted so many at a time: to look at their memory costs more than one does. */
+#define STATES_BETWEEN_LOOKS	128
+
+int			cell_gather_kb = GATHER_DEFAULT_KB;
 
 /* Columns of a row after the bucket and the labels. */
 enum
@@ -78,8 +85,19 @@ typedef struct Folding
 	states_hash *states;
 	MemoryContext blocks;		/* where states are */
 	uint32		states_added;
+	bool		packed_early;
 	size_t		max_cells;
 } Folding;
+
+void
+cell_define_settings(void)
+{
+	DefineCustomIntVariable("ccproxy.gather_memory",
+							"How much a refresh or statistics gather before it is merged on the way.",
+							"What is merged may be more.",
+							&cell_gather_kb, GATHER_DEFAULT_KB, GATHER_MIN_KB, GATHER_MAX_KB,
+							PGC_USERSET, GUC_UNIT_KB, NULL, NULL, NULL);
+}
 
 /* ---- states and packed ---- */
 
@@ -133,8 +151,12 @@ state_of(Folding *folding, uint64 key)
 
 	if (found)
 		return slot->state;
-	if (++folding->states_added % 1024 == 0 && MemoryContextMemAllocated(folding->blocks, true) > STATES_MAX_BYTES)
+	if (++folding->states_added % STATES_BETWEEN_LOOKS == 0 &&
+		MemoryContextMemAllocated(folding->blocks, true) > (Size) cell_gather_kb * 1024)
 	{
+		if (!folding->packed_early)
+			elog(DEBUG1, "rows are folded in parts");
+		folding->packed_early = true;
 		slot->state = NULL;
 		states_delete(folding->states, key);
 		pack_states(folding);

@@ -14,6 +14,11 @@
 
 #define FOLD_MAX_LABELS 8
 
+/* ccproxy.gather_memory: what is gathered before it is merged, in kB; see cell_rows.c and cell_stats.c. */
+extern int	cell_gather_kb;
+
+extern void cell_define_settings(void);
+
 /* Packed measures of the rows of one bucket and one label. */
 typedef struct FoldedCell
 {

@@ -34,7 +34,7 @@
 PG_FUNCTION_INFO_V1(ccproxy_stats_groups);
 
 /* How much of one time is gathered before it is merged, unless what is merged is more. */
-#define GATHERED_MAX_BYTES	(64 * 1024 * 1024)
+#define GATHERED_MAX_BYTES	((size_t) cell_gather_kb * 1024)
 
 #define NONE	(-1)
 
@@ -108,6 +108,7 @@ typedef struct Stats
 	MemoryContext blocks;		/* where its cells are */
 	size_t		bytes;			/* in blocks */
 	size_t		max_bytes;
+	bool		merged_early;
 	uint64	   *seen;			/* groups it has */
 	int32		n_seen;
 	int32		max_seen;
@@ -210,6 +211,9 @@ bound_memory(Stats *stats)
 
 	if (stats->bytes < stats->max_bytes)
 		return;
+	if (!stats->merged_early)
+		elog(DEBUG1, "buckets are merged in parts");
+	stats->merged_early = true;
 	ordered = order_entries(stats);
 	blocks = AllocSetContextCreate(CurrentMemoryContext, "ccproxy.stats", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(blocks);

@@ -6,6 +6,7 @@
 
 #include "fmgr.h"
 
+#include "extension/cell_rows.h"
 #include "extension/worker.h"
 
 PG_MODULE_MAGIC;
@@ -15,5 +16,6 @@ PGDLLEXPORT void _PG_init(void);
 void
 _PG_init(void)
 {
+	cell_define_settings();
 	worker_init();
 }
