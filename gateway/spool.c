@@ -159,6 +159,37 @@ own_facts(struct spool *sp, struct store_facts *facts)
 	return status == SPOOL_OK;
 }
 
+/*
+ * The file has been opened again, or is a new one with the old one's records
+ * under their ids: what has been drained goes, if it is still there.
+ */
+static bool
+drop_drained(struct spool *sp)
+{
+	int64_t		id;
+	int64_t		records;
+	int64_t		events;
+	int64_t		bytes;
+
+	pthread_mutex_lock(&sp->lock);
+	id = sp->done_id;
+	records = sp->done_records;
+	events = sp->done_events;
+	bytes = sp->done_bytes;
+	sp->done_records = sp->done_events = sp->done_bytes = 0;
+	pthread_mutex_unlock(&sp->lock);
+	if (records == 0)
+		return true;
+	if (spool_file_delete(&sp->file, id, 0, 0, 0) == SPOOL_OK && spool_file_recount(&sp->file) == SPOOL_OK)
+		return true;
+	pthread_mutex_lock(&sp->lock);
+	sp->done_records += records;
+	sp->done_events += events;
+	sp->done_bytes += bytes;
+	pthread_mutex_unlock(&sp->lock);
+	return false;
+}
+
 /* The file is there: what it knows is offered to those who know nothing yet. */
 static void
 opened(struct spool *sp)
@@ -169,9 +200,11 @@ opened(struct spool *sp)
 	sp->open_failure_logged = false;
 	sp->full = false;
 	spool_facts_load(&sp->file, &facts, &catalogue);
-	if (sp->keeps && !own_facts(sp, &facts))
+	if ((sp->keeps && !own_facts(sp, &facts)) || !drop_drained(sp))
 	{
-		spool_file_close(&sp->file);
+		catalogue_release(catalogue);
+		spool_file_shut(&sp->file);
+		sp->open_at_us = monotonic_us() + REOPEN_US;
 		return;
 	}
 	if (catalogue != NULL)
@@ -201,22 +234,6 @@ try_open(struct spool *sp)
 	sp->open_failure_logged = true;
 }
 
-/* In a new file, with the old one's records under their ids: what has been drained goes. */
-static void
-recovered(struct spool *sp)
-{
-	int64_t		id;
-
-	pthread_mutex_lock(&sp->lock);
-	id = sp->done_records > 0 ? sp->done_id : 0;
-	sp->done_records = sp->done_events = sp->done_bytes = 0;
-	pthread_mutex_unlock(&sp->lock);
-	if ((id != 0 && spool_file_delete(&sp->file, id, 0, 0, 0) != SPOOL_OK) ||
-		spool_file_recount(&sp->file) != SPOOL_OK)
-		spool_file_close(&sp->file);
-	note_use(sp);
-}
-
 /* What the file did not do; goes on with a new one where it is broken. */
 static void
 file_failed(struct spool *sp, enum spool_status status)
@@ -233,14 +250,23 @@ file_failed(struct spool *sp, enum spool_status status)
 		return;
 	}
 	log_limited(&limit, LOG_LEVEL_ERROR, "spool_failed", LOG_STR("file", sp->file.path), LOG_STR("reason", sp->file.error));
-	if ((sp->recovered_us == 0 || now_us - sp->recovered_us >= RECOVER_PAUSE_US) && spool_file_recover(&sp->file))
+	if (status == SPOOL_IO_ERROR)
+	{
+		spool_file_shut(&sp->file);
+		sp->open_at_us = now_us;
+	}
+	else if ((sp->recovered_us == 0 || now_us - sp->recovered_us >= RECOVER_PAUSE_US) && spool_file_recover(&sp->file))
 	{
 		sp->recovered_us = now_us;
-		recovered(sp);
+		opened(sp);
 		return;
 	}
-	spool_file_close(&sp->file);
-	sp->open_at_us = now_us + REOPEN_US;
+	else
+	{
+		spool_file_shut(&sp->file);
+		sp->open_at_us = now_us + REOPEN_US;
+	}
+	try_open(sp);
 	update_spoolable(sp);
 }
 
@@ -379,6 +405,23 @@ spool_divert(struct spool *sp, struct batch *b)
 
 /* ----------------------------------------------------------------- draining */
 
+/*
+ * Everything in the file has been drained, but its log fills the disk so that
+ * not even that can be written: a new file says it.
+ */
+static void
+start_anew(struct spool *sp)
+{
+	spool_file_discard(&sp->file);
+	pthread_mutex_lock(&sp->lock);
+	sp->done_records = sp->done_events = sp->done_bytes = 0;
+	sp->facts_new = sp->facts.known;
+	pthread_mutex_unlock(&sp->lock);
+	sp->open_at_us = 0;
+	try_open(sp);
+	update_spoolable(sp);
+}
+
 /* Deletes what has been drained; when nothing else is to be done, every little bit. */
 static bool
 delete_drained(struct spool *sp, bool quiet)
@@ -402,6 +445,8 @@ delete_drained(struct spool *sp, bool quiet)
 	if (status != SPOOL_OK)
 	{
 		file_failed(sp, status);
+		if (status == SPOOL_FULL && records == sp->file.records)
+			start_anew(sp);
 		return false;
 	}
 	pthread_mutex_lock(&sp->lock);

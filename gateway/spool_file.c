@@ -33,8 +33,8 @@ is_out_of_space(sqlite3 *db)
 	return false;
 }
 
-static enum spool_status
-failed(struct spool_file *f, int rc)
+enum spool_status
+spool_file_failed(struct spool_file *f, int rc)
 {
 	snprintf(f->error, sizeof(f->error), "%s", sqlite3_errmsg(f->db));
 	switch (rc & 0xff)
@@ -49,6 +49,9 @@ failed(struct spool_file *f, int rc)
 		case SQLITE_IOERR:
 			if (is_out_of_space(f->db))
 				return SPOOL_FULL;
+			/* what cannot be read is as good as damaged */
+			if (sqlite3_extended_errcode(f->db) != SQLITE_IOERR_READ)
+				return SPOOL_IO_ERROR;
 			break;
 		default:
 			break;
@@ -62,7 +65,7 @@ step(struct spool_file *f, enum spool_statement which)
 {
 	sqlite3_stmt *statement = f->statements[which];
 	int			rc = sqlite3_step(statement);
-	enum spool_status status = rc == SQLITE_DONE || rc == SQLITE_ROW ? SPOOL_OK : failed(f, rc);
+	enum spool_status status = rc == SQLITE_DONE || rc == SQLITE_ROW ? SPOOL_OK : spool_file_failed(f, rc);
 
 	sqlite3_reset(statement);
 	sqlite3_clear_bindings(statement);
@@ -157,7 +160,7 @@ spool_file_read(struct spool_file *f, int64_t after, struct spool_row *row)
 	if (rc == SQLITE_ROW)
 		status = spool_row_take(f, statement, row);
 	else
-		status = rc == SQLITE_DONE ? SPOOL_EMPTY : failed(f, rc);
+		status = rc == SQLITE_DONE ? SPOOL_EMPTY : spool_file_failed(f, rc);
 	sqlite3_reset(statement);
 	return status;
 }
@@ -186,7 +189,7 @@ spool_row_take(struct spool_file *f, sqlite3_stmt *statement, struct spool_row *
 
 	read_columns(statement, row, &payload, &checksum);
 	if (payload == NULL && (sqlite3_errcode(f->db) & 0xff) == SQLITE_NOMEM)
-		return failed(f, SQLITE_NOMEM);
+		return spool_file_failed(f, SQLITE_NOMEM);
 	if (strlen(row->head.batch_id) != UUID_TEXT_CHARS || payload == NULL || row->head.events == 0 ||
 		checksum != spool_record_checksum(&row->head, payload, row->len))
 	{
@@ -247,7 +250,7 @@ spool_file_recount(struct spool_file *f)
 {
 	sqlite3_stmt *statement = f->statements[SPOOL_COUNT];
 	int			rc = sqlite3_step(statement);
-	enum spool_status status = rc == SQLITE_ROW ? SPOOL_OK : failed(f, rc);
+	enum spool_status status = rc == SQLITE_ROW ? SPOOL_OK : spool_file_failed(f, rc);
 
 	if (status == SPOOL_OK)
 	{
@@ -307,7 +310,7 @@ spool_file_get_fact(struct spool_file *f, const char *name, void **value, size_t
 		}
 	}
 	else if (rc != SQLITE_DONE)
-		status = failed(f, rc);
+		status = spool_file_failed(f, rc);
 	sqlite3_reset(statement);
 	sqlite3_clear_bindings(statement);
 	return status;

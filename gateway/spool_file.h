@@ -27,7 +27,8 @@ enum spool_status
 	SPOOL_OK,
 	SPOOL_EMPTY,				/* no record after that one */
 	SPOOL_FULL,					/* its bound or the disk's: nothing was written */
-	SPOOL_BROKEN				/* cannot be trusted any more: recover */
+	SPOOL_IO_ERROR,				/* whether it was written is not known: open it anew */
+	SPOOL_BROKEN				/* damaged: recover */
 };
 
 enum spool_statement
@@ -90,7 +91,14 @@ void		spool_file_init(struct spool_file *f, const char *path, int64_t max_bytes)
 bool		spool_file_open(struct spool_file *f) __attribute__((warn_unused_result));
 /* After SPOOL_BROKEN: renames the file and goes on in a new one, as opening does. */
 bool		spool_file_recover(struct spool_file *f) __attribute__((warn_unused_result));
+/* Until it is opened again: keeps the lock, so that nobody else goes on with it. */
+void		spool_file_shut(struct spool_file *f);
 void		spool_file_close(struct spool_file *f);
+/* Shuts and removes it, when none of its records is needed any more. */
+void		spool_file_discard(struct spool_file *f);
+
+/* What it means that SQLite returned that; sets error. */
+enum spool_status spool_file_failed(struct spool_file *f, int rc);
 
 enum spool_status spool_file_begin(struct spool_file *f) __attribute__((warn_unused_result));
 enum spool_status spool_file_append(struct spool_file *f, const struct spool_head *head,

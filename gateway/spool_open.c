@@ -1,6 +1,7 @@
 /*
  * Opening the spool's file (spool_file.h), and taking over what can be read of
- * a damaged one.
+ * a damaged one: into a new file, which takes the place of the damaged one when
+ * it is complete, so that neither a crash nor a full disk on the way costs records.
  */
 #include "gateway/spool_file.h"
 
@@ -23,6 +24,8 @@
 #define PATH_BYTES				4096
 #define SUFFIX_BYTES			80
 #define COLUMNS_FACT			"columns"
+#define SALVAGING_SUFFIX		".salvaging"	/* being written */
+#define SALVAGED_SUFFIX			".salvaged"	/* complete: takes the place of the file */
 #define SQLITE_MAGIC			"SQLite format 3"	/* with its NUL, 16 bytes */
 
 #define STRINGIFY(x) #x
@@ -115,6 +118,25 @@ close_database(struct spool_file *f)
 	f->db = NULL;
 	f->records = f->events = f->bytes = f->oldest_us = 0;
 	f->other_version = false;
+}
+
+void
+spool_file_shut(struct spool_file *f)
+{
+	close_database(f);
+}
+
+void
+spool_file_discard(struct spool_file *f)
+{
+	static const char *const endings[] = {"-wal", "-shm", "-journal", ""};
+	char		name[PATH_BYTES];
+
+	close_database(f);
+	/* the file itself last: what a crash leaves behind is drained under known ids */
+	for (size_t i = 0; i < sizeof(endings) / sizeof(endings[0]); i++)
+		if ((size_t) snprintf(name, sizeof(name), "%s%s", f->path, endings[i]) < sizeof(name))
+			(void) unlink(name);
 }
 
 void
@@ -256,6 +278,7 @@ open_database(struct spool_file *f)
 {
 	bool		is_new = false;
 	enum opened how = look_at_file(f, &is_new);
+	int			rc;
 
 	if (how != OPENED)
 		return how;
@@ -264,6 +287,12 @@ open_database(struct spool_file *f)
 	/* one connection needs no shared memory; the lock file keeps gateways apart */
 	if (sqlite3_exec(f->db, f->shared ? "PRAGMA busy_timeout = 5000" : "PRAGMA locking_mode = EXCLUSIVE", NULL, NULL, NULL) != SQLITE_OK ||
 		sqlite3_exec(f->db, pragmas, NULL, NULL, NULL) != SQLITE_OK)
+		return fail_sqlite(f);
+	/* after a failed fsync, here or before a crash, nobody knows what of the log is
+	 * on the disk: all of it is written once more, into the file */
+	rc = sqlite3_wal_checkpoint_v2(f->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+	/* a full disk or a reader may forbid it, and spoil nothing */
+	if (rc != SQLITE_OK && spool_file_failed(f, rc) != SPOOL_FULL)
 		return fail_sqlite(f);
 	how = check_identity(f);
 	if (how != OPENED)
@@ -278,13 +307,54 @@ open_database(struct spool_file *f)
 
 /* ------------------------------------------------------------ a damaged one */
 
+static const char *const companions[] = {"-wal", "-shm", "-journal"};
+#define COMPANIONS (sizeof(companions) / sizeof(companions[0]))
+
+/* path and suffix; false when that is too long. */
+static bool
+name_of(char name[PATH_BYTES], const char *path, const char *suffix)
+{
+	return (size_t) snprintf(name, PATH_BYTES, "%s%s", path, suffix) < PATH_BYTES;
+}
+
+/* Gives a file another name, if it is there. */
+static bool
+rename_file(struct spool_file *f, const char *from, const char *to)
+{
+	if (rename(from, to) == 0 || errno == ENOENT)
+		return true;
+	fail(f, OPENED_FAILED, "\"%s\" cannot be renamed: %s", from, strerror(errno));
+	return false;
+}
+
+/* Makes new names durable. */
+static bool
+sync_folder(struct spool_file *f)
+{
+	char		folder[PATH_BYTES];
+	char	   *slash;
+	int			fd;
+	bool		ok;
+
+	snprintf(folder, sizeof(folder), "%s", f->path);
+	slash = strrchr(folder, '/');
+	if (slash != NULL)
+		slash[slash == folder ? 1 : 0] = '\0';
+	fd = open(slash != NULL ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	ok = fd >= 0 && fsync(fd) == 0;
+	if (!ok)
+		fail(f, OPENED_FAILED, "the folder cannot be made durable: %s", strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return ok;
+}
+
 /* Renames the file and its log; aside gets the new name. */
 static bool
 set_aside(struct spool_file *f, char aside[PATH_BYTES])
 {
-	static const char *const companions[] = {"-wal", "-shm", "-journal"};
-	char		from[PATH_BYTES + 16];
-	char		to[PATH_BYTES + 16];
+	char		from[PATH_BYTES];
+	char		to[PATH_BYTES];
 	struct timespec now;
 	struct tm	tm;
 	char		stamp[32];
@@ -293,22 +363,44 @@ set_aside(struct spool_file *f, char aside[PATH_BYTES])
 	gmtime_r(&now.tv_sec, &tm);
 	strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%S", &tm);
 	if ((size_t) snprintf(aside, PATH_BYTES, "%s.corrupt-%s.%06ld", f->path, stamp, now.tv_nsec / 1000) >= PATH_BYTES)
+		return fail(f, OPENED_FAILED, "the path is too long") == OPENED;
+	if (!rename_file(f, f->path, aside))
 		return false;
-	if (rename(f->path, aside) != 0)
-	{
-		fail(f, OPENED_FAILED, "it is damaged and cannot be renamed: %s", strerror(errno));
-		return false;
-	}
-	for (size_t i = 0; i < sizeof(companions) / sizeof(companions[0]); i++)
-	{
-		snprintf(from, sizeof(from), "%s%s", f->path, companions[i]);
-		snprintf(to, sizeof(to), "%s%s", aside, companions[i]);
-		if (rename(from, to) != 0 && errno != ENOENT)
-		{
-			fail(f, OPENED_FAILED, "\"%s\" cannot be renamed: %s", from, strerror(errno));
+	for (size_t i = 0; i < COMPANIONS; i++)
+		if (!name_of(from, f->path, companions[i]) || !name_of(to, aside, companions[i]) || !rename_file(f, from, to))
 			return false;
-		}
-	}
+	return true;
+}
+
+/*
+ * Puts what has been salvaged in the place of the damaged file. It may have been
+ * interrupted anywhere: as long as the salvaged one has its own name, it is
+ * complete and begins anew.
+ */
+static bool
+replace(struct spool_file *f, char aside[PATH_BYTES])
+{
+	char		salvaged[PATH_BYTES];
+
+	return name_of(salvaged, f->path, SALVAGED_SUFFIX) && set_aside(f, aside) && sync_folder(f) &&
+		rename_file(f, salvaged, f->path) && sync_folder(f);
+}
+
+/* Ends what a crash has interrupted. */
+static bool
+finish_replacing(struct spool_file *f)
+{
+	char		name[PATH_BYTES];
+	char		aside[PATH_BYTES];
+
+	if (!name_of(name, f->path, SALVAGED_SUFFIX))
+		return fail(f, OPENED_FAILED, "the path is too long") == OPENED;
+	if (access(name, F_OK) != 0)
+		return true;
+	if (!replace(f, aside))
+		return false;
+	metric_add(METRIC_SPOOL_SET_ASIDE, 1);
+	log_event(LOG_LEVEL_ERROR, "spool_set_aside", LOG_STR("reason", "its recovery was interrupted"), LOG_STR("file", aside));
 	return true;
 }
 
@@ -377,41 +469,79 @@ take_over_facts(struct spool_file *f, struct spool_file *old)
 	sqlite3_finalize(select);
 }
 
+/* What has been found in a damaged file. */
+struct salvage
+{
+	int64_t		bad;
+	int64_t		records;
+	int64_t		events;
+	bool		whole;			/* every other record was read */
+};
+
 /*
- * Reads the renamed file from both ends to where it is broken. What another
- * version wrote is not ours to read: its records stay there.
+ * Reads the damaged file from both ends to where it is broken, into a new one.
+ * What another version wrote is not ours to read: its records stay there. False
+ * when the new one could not be written.
  */
-static void
-salvage(struct spool_file *f, const char *aside, const char *reason, bool readable)
+static bool
+take_over_all(struct spool_file *f, const char *path, bool readable, struct salvage *found)
 {
 	static const char insert_text[] = "INSERT OR IGNORE INTO spool (" RECORD_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?)";
 	struct spool_file old;
 	sqlite3_stmt *insert = NULL;
-	int64_t		bad = 0;
 	int64_t		ignored = 0;
 	int			rc = SQLITE_CORRUPT;
+	bool		written = true;
 
-	spool_file_init(&old, aside, 0);
+	spool_file_init(&old, path, 0);
 	/* writable_schema: a file that was cut off can be read to where it ends */
-	if (readable && sqlite3_open_v2(aside, &old.db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) == SQLITE_OK &&
-		sqlite3_exec(old.db, "PRAGMA writable_schema = ON", NULL, NULL, NULL) == SQLITE_OK &&
-		sqlite3_prepare_v2(f->db, insert_text, -1, &insert, NULL) == SQLITE_OK &&
-		spool_file_begin(f) == SPOOL_OK)
+	if (readable && sqlite3_open_v2(path, &old.db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) == SQLITE_OK &&
+		sqlite3_exec(old.db, "PRAGMA writable_schema = ON", NULL, NULL, NULL) == SQLITE_OK)
 	{
-		take_over_facts(f, &old);
-		rc = take_over_rows(f, &old, insert, "SELECT " RECORD_COLUMNS " FROM spool ORDER BY id", &bad);
-		if (rc != SQLITE_DONE && rc != SQLITE_FULL)
-			(void) take_over_rows(f, &old, insert, "SELECT " RECORD_COLUMNS " FROM spool ORDER BY id DESC", &ignored);
-		if (spool_file_commit(f) != SPOOL_OK)
-			f->records = f->events = f->bytes = 0;
+		written = sqlite3_prepare_v2(f->db, insert_text, -1, &insert, NULL) == SQLITE_OK && spool_file_begin(f) == SPOOL_OK;
+		if (written)
+		{
+			take_over_facts(f, &old);
+			rc = take_over_rows(f, &old, insert, "SELECT " RECORD_COLUMNS " FROM spool ORDER BY id", &found->bad);
+			if (rc != SQLITE_DONE && rc != SQLITE_FULL)
+				written = take_over_rows(f, &old, insert, "SELECT " RECORD_COLUMNS " FROM spool ORDER BY id DESC", &ignored) != SQLITE_FULL;
+			written = spool_file_commit(f) == SPOOL_OK && written && rc != SQLITE_FULL;
+		}
+		if (!written)
+			snprintf(f->error, sizeof(f->error), "what can be read of it cannot be written: %s", sqlite3_errmsg(f->db));
 	}
 	sqlite3_finalize(insert);
 	close_database(&old);
-	metric_add(METRIC_SPOOL_SET_ASIDE, 1);
-	metric_add(METRIC_SPOOL_EVENTS_SALVAGED, (uint64_t) f->events);
-	log_event(LOG_LEVEL_ERROR, "spool_set_aside", LOG_STR("reason", reason), LOG_STR("file", aside),
-			  LOG_I64("records_kept", f->records), LOG_I64("events_kept", f->events), LOG_I64("records_damaged", bad),
-			  LOG_STR("rest", rc == SQLITE_DONE ? "every other record was read" : "further records may be in that file"));
+	found->records = f->records;
+	found->events = f->events;
+	found->whole = rc == SQLITE_DONE;
+	return written;
+}
+
+/* Writes a complete new file beside the damaged one. */
+static bool
+salvage(struct spool_file *f, bool readable, struct salvage *found)
+{
+	char		salvaging[PATH_BYTES];
+	char		salvaged[PATH_BYTES];
+	char		name[PATH_BYTES];
+	struct spool_file new_file;
+	bool		ok;
+
+	if (!name_of(salvaging, f->path, SALVAGING_SUFFIX) || !name_of(salvaged, f->path, SALVAGED_SUFFIX))
+		return fail(f, OPENED_FAILED, "the path is too long") == OPENED;
+	(void) unlink(salvaging);
+	for (size_t i = 0; i < COMPANIONS; i++)
+		if (name_of(name, salvaging, companions[i]))
+			(void) unlink(name);
+	spool_file_init(&new_file, salvaging, INT64_MAX);
+	ok = open_database(&new_file) == OPENED && take_over_all(&new_file, f->path, readable, found);
+	if (ok && sqlite3_wal_checkpoint_v2(new_file.db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL) != SQLITE_OK)
+		ok = fail_sqlite(&new_file) == OPENED;
+	close_database(&new_file);
+	if (!ok)
+		fail(f, OPENED_FAILED, "%s", new_file.error);
+	return ok && rename_file(f, salvaging, salvaged) && sync_folder(f);
 }
 
 bool
@@ -419,30 +549,31 @@ spool_file_recover(struct spool_file *f)
 {
 	char		reason[SPOOL_ERROR_BYTES];
 	char		aside[PATH_BYTES];
+	struct salvage found = {0};
 	bool		readable = !f->other_version;
-	enum opened how;
 
 	memcpy(reason, f->error, sizeof(reason));
 	close_database(f);
-	if (!set_aside(f, aside))
+	if (!salvage(f, readable, &found) || !replace(f, aside))
 		return false;
-	how = open_database(f);
-	if (how != OPENED)
-	{
-		close_database(f);
-		return false;
-	}
-	salvage(f, aside, reason, readable);
-	return true;
+	metric_add(METRIC_SPOOL_SET_ASIDE, 1);
+	metric_add(METRIC_SPOOL_EVENTS_SALVAGED, (uint64_t) found.events);
+	log_event(LOG_LEVEL_ERROR, "spool_set_aside", LOG_STR("reason", reason), LOG_STR("file", aside),
+			  LOG_I64("records_kept", found.records), LOG_I64("events_kept", found.events), LOG_I64("records_damaged", found.bad),
+			  LOG_STR("rest", found.whole ? "every other record was read" : "further records may be in that file"));
+	if (open_database(f) == OPENED)
+		return true;
+	close_database(f);
+	return false;
 }
 
 bool
 spool_file_open(struct spool_file *f)
 {
-	enum opened how = lock_file(f) ? open_database(f) : OPENED_FAILED;
+	enum opened how = lock_file(f) && finish_replacing(f) ? open_database(f) : OPENED_FAILED;
 
 	if (how == OPENED || (how == OPENED_DAMAGED && spool_file_recover(f)))
 		return true;
-	spool_file_close(f);
+	close_database(f);
 	return false;
 }

@@ -76,15 +76,6 @@ append_columns(struct text *sql, bool create)
 	text_puts(sql, "total_tokens, total_cost");
 }
 
-static enum spool_status
-fail(struct spool_file *f)
-{
-	int			rc = sqlite3_errcode(f->db);
-
-	snprintf(f->error, sizeof(f->error), "%s", sqlite3_errmsg(f->db));
-	return rc == SQLITE_FULL || rc == SQLITE_NOMEM || rc == SQLITE_BUSY ? SPOOL_FULL : SPOOL_BROKEN;
-}
-
 enum spool_status
 spool_table_create(struct spool_file *f)
 {
@@ -96,7 +87,7 @@ spool_table_create(struct spool_file *f)
 	append_columns(&sql, true);
 	text_puts(&sql, "); CREATE INDEX IF NOT EXISTS metrics_timestamp ON metrics (timestamp)");
 	if (sql.failed || sqlite3_exec(f->db, sql.data, NULL, NULL, NULL) != SQLITE_OK)
-		status = fail(f);
+		status = spool_file_failed(f, sqlite3_errcode(f->db));
 	text_free(&sql);
 	return status;
 }
@@ -247,13 +238,13 @@ enum spool_status
 spool_table_write(struct spool_file *f, const struct batch *b, const struct batch_unit *unit)
 {
 	if (!prepare(f))
-		return fail(f);
+		return spool_file_failed(f, sqlite3_errcode(f->db));
 	for (size_t i = 0; i < unit->count; i++)
 	{
 		bind_event(f->insert_row, b->items[unit->first + i].event);
 		if (sqlite3_step(f->insert_row) != SQLITE_DONE)
 		{
-			enum spool_status status = fail(f);
+			enum spool_status status = spool_file_failed(f, sqlite3_errcode(f->db));
 
 			sqlite3_reset(f->insert_row);
 			return status;

@@ -125,12 +125,10 @@ for my $round (1 .. $rounds)
 
 	# another life of each must find what is in its spool
 	again($_, rand() < 0.5 ? 'KILL' : 'TERM') for @gateways;
-	for my $g (@gateways)
+	for (map { $_->{gateway} } @gateways)
 	{
-		$g->{gateway}->wait_ready;
-		CCProxy::wait_until("the spool of the $g->{name} to be drained", sub {
-			my $r = $g->{gateway}->get('/readyz')->{json};
-			$r->{durable_in} eq 'postgres' && $r->{spool} eq 'ok' && $r->{spooled_events} == 0 });
+		$_->wait_ready;
+		CCProxyCrash::wait_drained($_);
 	}
 	CCProxy::wait_until('transactions of the dead to end', sub {
 		$node->safe_psql('metrics', q{SELECT count(*) FROM pg_stat_activity WHERE application_name = 'ccproxy-gateway' AND state <> 'idle'}) == 0 });

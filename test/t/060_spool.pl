@@ -10,6 +10,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 
 use CCProxy;
+use File::Copy qw(copy);
 use List::Util qw(max);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -253,17 +254,18 @@ subtest 'a row the server refuses when it is drained' => sub {
 	my $gateway = start(spool => $spool);
 	$node->stop('fast');
 	wait_away($gateway);
-	my $events = events_of(ids('poison', 1, 300));
-	$events->[123]{user_id} = 'poison';
-	is($gateway->post($events)->{json}{spooled}, 300, 'it is spooled with others');
+	my $events = events_of(ids('poison', 1, 10_000));
+	$events->[$_]{user_id} = 'poison' for 1234, 9999;
+	is($gateway->post($events)->{json}{spooled}, 10_000, 'two are spooled with others');
+	is($gateway->post({ %{ events_of('poison-alone')->[0] }, user_id => 'poison' })->{json}{spooled}, 1, 'and one alone');
 	$gateway->stop('KILL');
 	$node->start;
 	sql(q{ALTER TABLE ccproxy.request_log ADD CONSTRAINT no_poison CHECK (user_id IS DISTINCT FROM 'poison')});
 	$gateway = start(spool => $spool);
 	wait_drained($gateway);
-	is(stored('poison'), '299|299', 'the others are stored');
-	is(sql('SELECT count(*), min(sqlstate) FROM ccproxy.rejected_event'), '1|23514', 'it is recorded');
-	is(metric($gateway, 'spool_events_total{outcome="rejected"}'), 1, 'and counted');
+	is(stored('poison'), '9998|9998', 'the others are stored');
+	is(sql('SELECT count(*), min(sqlstate) FROM ccproxy.rejected_event'), '3|23514', 'they are recorded');
+	is(metric($gateway, 'spool_events_total{outcome="rejected"}'), 3, 'and counted');
 	$gateway->stop;
 	sql('ALTER TABLE ccproxy.request_log DROP CONSTRAINT no_poison; DELETE FROM ccproxy.rejected_event');
 };
@@ -334,6 +336,7 @@ subtest 'damaged files' => sub {
 		[ 'cut off', 6, sub { truncate($_[0], int((-s $_[0]) * 0.85)) } ],
 		[ 'cut to a few bytes', 12, sub { truncate($_[0], 40) } ],
 		[ 'emptied', 12, sub { truncate($_[0], 0) }, 'no file aside' ],
+		[ 'whose recovery was interrupted', 0, sub { copy($_[0], "$_[0].salvaged") or die "copy: $!"; overwrite($_[0], 0, 'rubbish') } ],
 		[ 'of a later version', 12, sub { system_or_bail('sqlite3', $_[0], 'PRAGMA user_version = 99') } ],
 	);
 	my $n = 0;

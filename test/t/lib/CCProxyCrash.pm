@@ -252,6 +252,44 @@ sub unmarked_minutes
 		WHERE NOT EXISTS (SELECT FROM ccproxy.dirty_minute AS d WHERE d.minute = r.minute)});
 }
 
+# -------------------------------------------------------------- the gateway
+
+# Until PostgreSQL takes events and the spool is usable and empty.
+sub wait_drained
+{
+	my ($gateway) = @_;
+	my $r;
+	eval {
+		CCProxy::wait_until('the spool to be drained', sub {
+			$r = $gateway->get('/readyz')->{json};
+			$r->{durable_in} eq 'postgres' && $r->{spool} eq 'ok' && $r->{spooled_events} == 0 });
+	} or die $@, JSON::PP->new->encode($r), "\n", join("\n", (split /\n/, $gateway->log_text)[-20 .. -1]), "\n";
+}
+
+sub wait_away
+{
+	my ($gateway) = @_;
+	CCProxy::wait_until('the gateway to use its spool', sub { ($gateway->get('/readyz')->{json}{durable_in} // '') eq 'spool' });
+}
+
+# Posts number n of stream s and notes it: the answer.
+sub post
+{
+	my ($self, $gateway, $n) = @_;
+	my $r = $gateway->post($self->body('s', $n));
+	$self->{ledger}{s}{$n} ||= acknowledged($r, scalar $self->events('s', $n));
+	return $r;
+}
+
+# Posts what was not acknowledged until it is.
+sub retry
+{
+	my ($self, $gateway) = @_;
+	CCProxy::wait_until('the rest to be acknowledged', sub {
+		$self->post($gateway, $_->[1]) for $self->posts('unacknowledged');
+		return $self->posts('unacknowledged') == 0 });
+}
+
 # ----------------------------------------------------------------- a proxy
 
 # Between gateway and server: forwards, until it finds a file in its folder:
