@@ -405,23 +405,6 @@ spool_divert(struct spool *sp, struct batch *b)
 
 /* ----------------------------------------------------------------- draining */
 
-/*
- * Everything in the file has been drained, but its log fills the disk so that
- * not even that can be written: a new file says it.
- */
-static void
-start_anew(struct spool *sp)
-{
-	spool_file_discard(&sp->file);
-	pthread_mutex_lock(&sp->lock);
-	sp->done_records = sp->done_events = sp->done_bytes = 0;
-	sp->facts_new = sp->facts.known;
-	pthread_mutex_unlock(&sp->lock);
-	sp->open_at_us = 0;
-	try_open(sp);
-	update_spoolable(sp);
-}
-
 /* Deletes what has been drained; when nothing else is to be done, every little bit. */
 static bool
 delete_drained(struct spool *sp, bool quiet)
@@ -442,11 +425,17 @@ delete_drained(struct spool *sp, bool quiet)
 	if (!is_open(sp) || records == 0 || (records < DELETE_RECORDS && !quiet))
 		return false;
 	status = spool_file_delete(&sp->file, id, records, events, bytes);
+	/* a spool that has filled its disk leaves no room for a deletion */
+	if (status == SPOOL_FULL && records == sp->file.records && spool_file_renew(&sp->file))
+	{
+		status = SPOOL_OK;
+		pthread_mutex_lock(&sp->lock);
+		sp->facts_new = sp->facts.known;
+		pthread_mutex_unlock(&sp->lock);
+	}
 	if (status != SPOOL_OK)
 	{
 		file_failed(sp, status);
-		if (status == SPOOL_FULL && records == sp->file.records)
-			start_anew(sp);
 		return false;
 	}
 	pthread_mutex_lock(&sp->lock);

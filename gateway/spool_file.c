@@ -263,6 +263,12 @@ spool_file_recount(struct spool_file *f)
 	return status;
 }
 
+bool
+spool_file_has_table(struct spool_file *f)
+{
+	return sqlite3_table_column_metadata(f->db, NULL, "metrics", NULL, NULL, NULL, NULL, NULL, NULL) == SQLITE_OK;
+}
+
 void
 spool_file_shrink(struct spool_file *f)
 {
@@ -270,8 +276,7 @@ spool_file_shrink(struct spool_file *f)
 
 	/* a disk that is full may forbid it; it is tried again after the next use. A
 	 * file with a table of metrics in it is left as it is: that may be large. */
-	if (stat(f->path, &st) == 0 && st.st_size > SHRINK_FROM_BYTES && sqlite3_table_column_metadata(f->db, NULL, "metrics", NULL,
-		NULL, NULL, NULL, NULL, NULL) != SQLITE_OK)
+	if (stat(f->path, &st) == 0 && st.st_size > SHRINK_FROM_BYTES && !spool_file_has_table(f))
 		(void) sqlite3_exec(f->db, "VACUUM", NULL, NULL, NULL);
 	(void) sqlite3_exec(f->db, "PRAGMA wal_checkpoint(TRUNCATE)", NULL, NULL, NULL);
 }

@@ -94,8 +94,6 @@ bool		spool_file_recover(struct spool_file *f) __attribute__((warn_unused_result
 /* Until it is opened again: keeps the lock, so that nobody else goes on with it. */
 void		spool_file_shut(struct spool_file *f);
 void		spool_file_close(struct spool_file *f);
-/* Shuts and removes it, when none of its records is needed any more. */
-void		spool_file_discard(struct spool_file *f);
 
 /* What it means that SQLite returned that; sets error. */
 enum spool_status spool_file_failed(struct spool_file *f, int rc);
@@ -119,6 +117,11 @@ void		spool_file_count(struct spool_file *f, const struct spool_row *row);
 /* Deletes what comes up to that id, which are so many records, events, bytes. */
 enum spool_status spool_file_delete(struct spool_file *f, int64_t id, int64_t records, int64_t events, int64_t bytes)
 			__attribute__((warn_unused_result));
+/* All that is in it has been drained: begins anew with an empty one. False when
+ * there is more in it than records, or none can be made. */
+bool		spool_file_renew(struct spool_file *f) __attribute__((warn_unused_result));
+/* Has a table of metrics (spool_table.h). */
+bool		spool_file_has_table(struct spool_file *f);
 /* Counts anew what is in it. */
 enum spool_status spool_file_recount(struct spool_file *f) __attribute__((warn_unused_result));
 /* An empty one gives its room back. */

@@ -127,19 +127,6 @@ spool_file_shut(struct spool_file *f)
 }
 
 void
-spool_file_discard(struct spool_file *f)
-{
-	static const char *const endings[] = {"-wal", "-shm", "-journal", ""};
-	char		name[PATH_BYTES];
-
-	close_database(f);
-	/* the file itself last: what a crash leaves behind is drained under known ids */
-	for (size_t i = 0; i < sizeof(endings) / sizeof(endings[0]); i++)
-		if ((size_t) snprintf(name, sizeof(name), "%s%s", f->path, endings[i]) < sizeof(name))
-			(void) unlink(name);
-}
-
-void
 spool_file_close(struct spool_file *f)
 {
 	close_database(f);
@@ -315,6 +302,18 @@ static bool
 name_of(char name[PATH_BYTES], const char *path, const char *suffix)
 {
 	return (size_t) snprintf(name, PATH_BYTES, "%s%s", path, suffix) < PATH_BYTES;
+}
+
+/* A database and its log. */
+static void
+remove_files(const char *path)
+{
+	char		name[PATH_BYTES];
+
+	(void) unlink(path);
+	for (size_t i = 0; i < COMPANIONS; i++)
+		if (name_of(name, path, companions[i]))
+			(void) unlink(name);
 }
 
 /* Gives a file another name, if it is there. */
@@ -524,16 +523,12 @@ salvage(struct spool_file *f, bool readable, struct salvage *found)
 {
 	char		salvaging[PATH_BYTES];
 	char		salvaged[PATH_BYTES];
-	char		name[PATH_BYTES];
 	struct spool_file new_file;
 	bool		ok;
 
 	if (!name_of(salvaging, f->path, SALVAGING_SUFFIX) || !name_of(salvaged, f->path, SALVAGED_SUFFIX))
 		return fail(f, OPENED_FAILED, "the path is too long") == OPENED;
-	(void) unlink(salvaging);
-	for (size_t i = 0; i < COMPANIONS; i++)
-		if (name_of(name, salvaging, companions[i]))
-			(void) unlink(name);
+	remove_files(salvaging);
 	spool_file_init(&new_file, salvaging, INT64_MAX);
 	ok = open_database(&new_file) == OPENED && take_over_all(&new_file, f->path, readable, found);
 	if (ok && sqlite3_wal_checkpoint_v2(new_file.db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL) != SQLITE_OK)
@@ -573,6 +568,19 @@ spool_file_open(struct spool_file *f)
 	enum opened how = lock_file(f) && finish_replacing(f) ? open_database(f) : OPENED_FAILED;
 
 	if (how == OPENED || (how == OPENED_DAMAGED && spool_file_recover(f)))
+		return true;
+	close_database(f);
+	return false;
+}
+
+bool
+spool_file_renew(struct spool_file *f)
+{
+	if (spool_file_has_table(f))
+		return false;
+	close_database(f);
+	remove_files(f->path);
+	if (open_database(f) == OPENED)
 		return true;
 	close_database(f);
 	return false;

@@ -263,7 +263,7 @@ sub wait_drained
 		CCProxy::wait_until('the spool to be drained', sub {
 			$r = $gateway->get('/readyz')->{json};
 			$r->{durable_in} eq 'postgres' && $r->{spool} eq 'ok' && $r->{spooled_events} == 0 });
-	} or die $@, JSON::PP->new->encode($r), "\n", join("\n", (split /\n/, $gateway->log_text)[-20 .. -1]), "\n";
+	} or die $@, JSON::PP->new->encode($r), "\n", substr($gateway->log_text, -4000), "\n";
 }
 
 sub wait_away
