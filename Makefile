@@ -137,7 +137,8 @@ help:
 ##   make install         install both (DESTDIR= honoured); uninstall takes them away
 ##   make installcheck    the SQL tests against the installed server
 ##   make test            every test; SUITES="regress unit ..." chooses
-##   make crash           long rounds of kill -9 (CCPROXY_CRASH_ROUNDS=50)
+##   make crash           long rounds of kill -9, cut connections, full disks, failing
+##                        fsync (CCPROXY_CRASH_ROUNDS=50, CCPROXY_CRASH_SECONDS= of a file)
 ##   make reconcile       statistics against raw rows over many random histories
 ##                        (CCPROXY_RECONCILE_ROUNDS=100, CCPROXY_RECONCILE_SEED=1)
 ##   make fuzz            long fuzzing (FUZZ_SECONDS=60 for each target)

@@ -11,9 +11,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 
 use CCProxy;
-use IO::Select;
-use IO::Socket::INET;
-use IO::Socket::UNIX;
+use CCProxyCrash;
 use JSON::PP;
 use POSIX ();
 use PostgreSQL::Test::Cluster;
@@ -30,6 +28,7 @@ note("CCPROXY_CRASH_SEED=$seed");
 
 my $node = CCProxy::cluster('gateway_crash', conf => "restart_after_crash = on\n");
 my $dir = PostgreSQL::Test::Utils::tempdir_short();
+my $proxy = CCProxyCrash::start_proxy($node);
 
 sub sql { return $node->safe_psql('metrics', shift) }
 
@@ -101,53 +100,6 @@ sub stop_clients
 	return @posts;
 }
 
-# ----------------------------------------------------------------- a proxy
-
-# Between gateway and server: forwards until the server's answer to a COMMIT,
-# or to a pipeline of insertions that is its own transaction, comes by, then drops both connections instead. It does so once per file
-# "$dir/swallow" that it finds. Returns pid and port.
-sub start_proxy
-{
-	my $listener = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 16, ReuseAddr => 1) or die "listen: $!";
-	my $port = $listener->sockport;
-	my $pid = fork() // die "fork: $!";
-	return ($pid, $port) if $pid;
-
-	local $SIG{PIPE} = 'IGNORE';
-	my $select = IO::Select->new($listener);
-	my (%peer, %from_server);
-	my $drop = sub { for my $s (grep { defined } @_) { $select->remove($s); delete $peer{$s}; close $s } };
-	while (1)
-	{
-		for my $s ($select->can_read)
-		{
-			if ($s == $listener)
-			{
-				my $client = $listener->accept or next;
-				my $server = IO::Socket::UNIX->new(Peer => $node->host . '/.s.PGSQL.' . $node->port);
-				if (!$server) { close $client; next }
-				($peer{$client}, $peer{$server}) = ($server, $client);
-				$from_server{$server} = 1;
-				$select->add($client, $server);
-				next;
-			}
-			my $other = $peer{$s} or next;
-			my $n = sysread($s, my $data, 65536);
-			if (!$n || ($from_server{$s} && $data =~ /C\0\0\0\x0bCOMMIT\0|INSERT 0 \d+\0Z\0\0\0\x05I/ && unlink "$dir/swallow"))
-			{
-				$drop->($s, $other);
-				next;
-			}
-			while (length $data)
-			{
-				my $written = syswrite($other, $data);
-				if (!defined $written) { $drop->($s, $other); last }
-				substr($data, 0, $written, '');
-			}
-		}
-	}
-}
-
 # ------------------------------------------------------------------ rounds
 
 # Everything that was posted in a round against what is in the table.
@@ -194,14 +146,12 @@ sub crash
 	{
 		for (1 .. 3)
 		{
-			open(my $f, '>', "$dir/swallow") or die;
-			close $f;
-			CCProxy::wait_until('a COMMIT to be swallowed', sub { !-e "$dir/swallow" });
+			CCProxyCrash::tell_proxy($proxy, 'swallow');
+			CCProxy::wait_until('a COMMIT to be swallowed', sub { CCProxyCrash::proxy_has_done($proxy, 'swallow') });
 		}
 	}
 }
 
-my ($proxy_pid, $proxy_port) = start_proxy();
 my $user = sql('SELECT current_user');
 
 for my $round (1 .. $rounds)
@@ -209,7 +159,7 @@ for my $round (1 .. $rounds)
 	my $kind = $KINDS[ ($round - 1) % @KINDS ];
 	my @settings = ('--metrics-flush-interval=15s');
 	my $gateway = CCProxy->start(node => $node, args => \@settings,
-		$kind eq 'swallow_commit' ? (env => { PGHOST => '127.0.0.1', PGPORT => $proxy_port }, db_url => "dbname=metrics user=$user") : ());
+		$kind eq 'swallow_commit' ? (env => { PGHOST => '127.0.0.1', PGPORT => $proxy->{port} }, db_url => "dbname=metrics user=$user") : ());
 	my $other = $kind eq 'two_of_them' ? CCProxy->start(node => $node, args => \@settings) : undef;
 	my @clients = start_clients($round, $gateway);
 	push @clients, map { $_->{file} .= 'b'; $_ } start_other_clients($round, $other) if $other;
@@ -255,6 +205,4 @@ sub start_other_clients
 	} 1 .. 2;
 }
 
-kill('KILL', $proxy_pid);
-waitpid($proxy_pid, 0);
 done_testing();
