@@ -145,6 +145,30 @@ subtest 'a spool that has filled its disk drains without help' => sub {
 	unlink glob("$spools/b.db*");
 };
 
+subtest 'a table of metrics in such a file stays' => sub {
+	my $crash = CCProxyCrash->new(node => $node, seed => $seed, round => 9996);
+	my $gateway = CCProxy->start(db_url => "sqlite:///$spools/d.db", listen => "127.0.0.1:$port");
+	my $n = 0;
+	is($crash->post($gateway, $n++)->{status}, 200, "post $_ is kept in the file") for 1 .. 3;
+	$gateway->stop;
+	my ($rows) = run_command([ 'sqlite3', "$spools/d.db", 'SELECT count(*) FROM metrics' ]);
+	cmp_ok($rows, '>', 0, "it has $rows rows");
+	$gateway = start("$spools/d.db");
+	CCProxyCrash::wait_drained($gateway);
+	$node->stop('fast');
+	CCProxyCrash::wait_away($gateway);
+	fill($spools, 3_000_000);
+	1 while $crash->post($gateway, $n++)->{status} == 200 && $n < 2000;
+	$node->start;
+	CCProxy::wait_until('all of it to be in PostgreSQL', sub { $crash->check eq '' });
+	make_room($spools);
+	CCProxyCrash::wait_drained($gateway);
+	is($crash->check, '', "all $crash->{acknowledged} acknowledged requests are there, once");
+	$gateway->stop;
+	is((run_command([ 'sqlite3', "$spools/d.db", 'SELECT count(*) FROM metrics' ]))[0], $rows, 'the table is what it was');
+	unlink glob("$spools/d.db*");
+};
+
 subtest 'the disk of the tables' => sub {
 	my $crash = CCProxyCrash->new(node => $node, seed => $seed, round => 9998);
 	my $gateway = start("$spools/c.db");
