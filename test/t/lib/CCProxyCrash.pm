@@ -290,6 +290,19 @@ sub retry
 		return $self->posts('unacknowledged') == 0 });
 }
 
+# The same by clients at once: a gateway that is busy may answer 503 to some of
+# them, as to any client, and is asked again. How many posts there were.
+sub retry_at_once
+{
+	my ($self, @ports) = @_;
+	my $posts = () = $self->posts('unacknowledged');
+	CCProxy::wait_until('the rest to be acknowledged', sub {
+		$self->end_clients(0, map { my ($stream, $n) = @$_; $self->start_client(stream => $stream, from => $n, to => $n + 1, ports => [ $ports[ rand @ports ] ]) }
+			$self->posts('unacknowledged'));
+		return $self->posts('unacknowledged') == 0 });
+	return $posts;
+}
+
 # ----------------------------------------------------------------- a proxy
 
 # Between gateway and server: forwards, until it finds a file in its folder:
