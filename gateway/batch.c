@@ -173,6 +173,43 @@ new_unit(struct batch *b, size_t first, size_t count, const struct batch_unit *l
 	return true;
 }
 
+/* Whether the submission seems to bring nothing new. */
+static bool
+is_repetition(const struct submission *s, const struct recent *recent)
+{
+	for (size_t i = 0; i < s->nevents; i++)
+		if (!event_is_direct(&s->events[i]) || !recent_has(recent, recent_key(recent, &s->events[i])))
+			return false;
+	return s->nevents > 0;
+}
+
+struct submission *
+batch_set_aside(struct submission **list, const struct recent *recent)
+{
+	struct submission *kept[2] = {NULL, NULL};	/* new, nothing but repetitions */
+	struct submission **ends[2] = {&kept[0], &kept[1]};
+	bool		due = false;
+
+	for (struct submission *s = *list; s != NULL; s = s->next)
+	{
+		bool		repetition = is_repetition(s, recent);
+
+		due |= repetition && s->set_aside >= BATCH_MAX_ASIDE;
+		*ends[repetition] = s;
+		ends[repetition] = &s->next;
+	}
+	*ends[0] = *ends[1] = NULL;
+	if (kept[0] == NULL || (due && kept[1] != NULL))
+	{
+		*list = kept[1];
+		return kept[0];
+	}
+	for (struct submission *s = kept[1]; s != NULL; s = s->next)
+		s->set_aside++;
+	*list = kept[0];
+	return kept[1];
+}
+
 /* The items of a submission. */
 static void
 add_items(struct batch *b, struct submission *s, const struct recent *recent)
@@ -249,7 +286,7 @@ batch_restore(struct batch *b, struct submission *s, size_t ndirect, bool staged
 	for (size_t i = 0; i < s->nevents; i++)
 		b->items[i] = (struct batch_item) {.ts_us = s->events[i].ts_us, .event = &s->events[i], .submission = s,
 		.direct = i < ndirect};
-	b->units[0] = (struct batch_unit) {.first = 0, .count = s->nevents, .staged = staged};
+	b->units[0] = (struct batch_unit) {.first = 0, .count = s->nevents, .staged = staged, .tried = true};
 	memcpy(b->units[0].id, id, UUID_TEXT_CHARS);
 	b->nunits = 1;
 	return true;

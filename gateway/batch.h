@@ -19,6 +19,8 @@
 
 /* Halving 2^31 events leaves one unit a level, and the one being cut. */
 #define BATCH_MAX_UNITS 40
+/* Batches that repetitions let pass: a few hundredths of a second. */
+#define BATCH_MAX_ASIDE 4
 
 struct batch_item
 {
@@ -44,6 +46,7 @@ struct batch_unit
 	size_t		count;
 	bool		staged;			/* all of it through merging, nothing is asked */
 	bool		asked;			/* about every direct item */
+	bool		tried;			/* a transaction of it was begun: its COMMIT may have been sent */
 	int			retries;
 	int			partition_tries;
 	char		id[UUID_TEXT_CHARS + 1];
@@ -66,6 +69,13 @@ struct batch
 
 void		batch_init(struct batch *b);
 void		batch_free(struct batch *b);
+/*
+ * Chooses what the next batch is made of: submissions with something new, or those
+ * of nothing but events that were stored lately, when there are no others or they
+ * have let BATCH_MAX_ASIDE batches pass. Apart, a client that repeats itself does
+ * not make the others wait for the questions it raises. Returns the rest.
+ */
+struct submission *batch_set_aside(struct submission **list, const struct recent *recent);
 /*
  * Fills an empty batch with the events of a list of submissions; what was not
  * priced with that version of the catalogue is merged, so that the server

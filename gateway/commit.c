@@ -263,15 +263,28 @@ count_items(struct attempt *a)
 		a->end--;
 }
 
-static bool
-has_suspects(const struct attempt *a)
+static size_t
+count_suspects(const struct attempt *a)
 {
-	if (a->unit->staged)
+	size_t		n = 0;
+
+	for (size_t i = 0; i < a->unit->count && !a->unit->staged; i++)
+		n += unit_item(a, i)->suspect;
+	return n;
+}
+
+/*
+ * Asks about a unit that seems to bring nothing new, outside of a transaction: there
+ * is nothing to commit when it does not. Only at first: once a COMMIT of it may
+ * have been sent, its batch id tells what is known and what was accepted.
+ */
+static bool
+ask_alone(struct attempt *a)
+{
+	if (!known_ask(a->c, a->b, a->failure))
 		return false;
-	for (size_t i = 0; i < a->unit->count; i++)
-		if (unit_item(a, i)->suspect)
-			return true;
-	return false;
+	count_items(a);
+	return true;
 }
 
 /* Begins the transaction and asks what is stored already. */
@@ -308,6 +321,7 @@ try_unit(struct attempt *a)
 	struct pgsession *s = &a->c->session;
 	struct text sql;
 	PGresult   *result;
+	size_t		nsuspects = count_suspects(a);
 	bool		gone = false;
 	bool		sent;
 
@@ -317,7 +331,18 @@ try_unit(struct attempt *a)
 	a->deadline_us = monotonic_us() + PGSESSION_TIMEOUT_US;
 	if (a->deadline_us > a->c->deadline_us)
 		a->deadline_us = a->c->deadline_us;
-	if (has_suspects(a) && !begin_and_ask(a))
+	if (nsuspects > 0 && nsuspects == a->unit->count && !a->unit->tried)
+	{
+		if (!ask_alone(a))
+			return a->failure->class;
+		if (a->end == 0)
+		{
+			settle_unit(a);
+			return a->failure->class = PGERROR_NONE;
+		}
+	}
+	a->unit->tried = true;
+	if (nsuspects > 0 && !begin_and_ask(a))
 	{
 		if (a->failure->class == PGERROR_LOST || !roll_back(s))
 			return a->failure->class = PGERROR_LOST;

@@ -71,6 +71,7 @@ queue_submit(struct queue *q, struct submission *sub)
 	sub->result = SUBMISSION_PENDING;
 	sub->retry_after_s = 0;
 	sub->next = NULL;
+	sub->set_aside = 0;
 	sub->deadline_us = now_us + q->wait_us;
 
 	pthread_mutex_lock(&q->lock);
@@ -131,6 +132,26 @@ queue_take(struct queue *q, size_t max_rows)
 	list = cut(q, end, n);
 	pthread_mutex_unlock(&q->lock);
 	return list;
+}
+
+void
+queue_put_back(struct queue *q, struct submission *list)
+{
+	struct submission **end = &list;
+	size_t		n = 0;
+
+	for (; *end != NULL; end = &(*end)->next)
+		n++;
+	if (n == 0)
+		return;
+	pthread_mutex_lock(&q->lock);
+	*end = q->head;
+	if (q->head == NULL)
+		q->tail = end;
+	q->head = list;
+	q->queued += n;
+	metric_set(METRIC_QUEUE_REQUESTS, (int64_t) q->queued);
+	pthread_mutex_unlock(&q->lock);
 }
 
 struct submission *

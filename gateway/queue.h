@@ -51,6 +51,8 @@ enum store_submit_result queue_submit(struct queue *q, struct submission *sub)
 			__attribute__((warn_unused_result));
 /* Up to max_rows events, one submission at least; NULL when there is none. */
 struct submission *queue_take(struct queue *q, size_t max_rows) __attribute__((warn_unused_result));
+/* Puts a list that was just taken back at the front. */
+void		queue_put_back(struct queue *q, struct submission *list);
 /*
  * What has waited too long, or all of it when the committer is away and the
  * spooler may take events, or all of it when told so; up to max_rows events and

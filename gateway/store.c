@@ -309,6 +309,7 @@ next_batch(struct store *s)
 	list = queue_take(&s->queue, s->batch_rows);
 	if (list == NULL)
 		return false;
+	queue_put_back(&s->queue, batch_set_aside(&list, &s->committer.recent));
 	s->batch_deadline_us = list->deadline_us;
 	if (!batch_fill(&s->batch, list, prices_version(&s->prices), &s->committer.recent))
 	{

@@ -53,6 +53,7 @@ struct submission
 	struct arena *arena;		/* for the texts of reject_reason; NULL: static ones only */
 	struct submission *next;	/* the store's */
 	int64_t		deadline_us;	/* the store's: monotonic clock */
+	int			set_aside;		/* the store's: batches it has let pass */
 };
 
 enum store_submit_result

@@ -222,6 +222,39 @@ test_recent(void)
 }
 
 static void
+test_setting_aside(void)
+{
+	struct event old[] = {complete("a", 1), complete("b", 1)};
+	struct event mixed[] = {complete("a", 1), complete("new", 1)};
+	struct event parts[] = {part("a")};
+	struct submission s3 = {.events = parts, .nevents = 1};
+	struct submission s2 = {.events = mixed, .nevents = 2, .next = &s3};
+	struct submission s1 = {.events = old, .nevents = 2, .next = &s2};
+	struct submission *list = &s1;
+	struct recent recent;
+
+	ok(recent_init(&recent, 1000), "room for keys");
+	ok(batch_set_aside(&list, &recent) == NULL && list == &s1, "nothing is known: all go on");
+	for (int i = 0; i < 2; i++)
+		recent_add(&recent, recent_key(&recent, &old[i]));
+	ok(batch_set_aside(&list, &recent) == &s1 && s1.next == NULL, "nothing but repetitions waits");
+	ok(list == &s2 && s2.next == &s3 && s3.next == NULL, "while something new and a part go on");
+	for (int i = 2; i <= BATCH_MAX_ASIDE; i++)
+	{
+		s1.next = &s2;
+		list = &s1;
+		ok(batch_set_aside(&list, &recent) == &s1, "again");
+	}
+	s1.next = &s2;
+	list = &s1;
+	ok(batch_set_aside(&list, &recent) == &s2 && s2.next == &s3 && s3.next == NULL, "but not for ever: then the others wait");
+	ok(list == &s1 && s1.next == NULL, "while it is asked about");
+	s1.set_aside = 0;
+	ok(batch_set_aside(&list, &recent) == NULL && list == &s1 && s1.set_aside == 0, "nor when nobody else is there");
+	recent_free(&recent);
+}
+
+static void
 test_splitting(void)
 {
 	struct event *events = calloc(MANY, sizeof(*events));
@@ -318,6 +351,7 @@ main(void)
 	test_parts();
 	test_prices();
 	test_recent();
+	test_setting_aside();
 	test_splitting();
 	test_empty();
 	return done_testing();
