@@ -552,15 +552,21 @@ reader_submit(struct reader *r, struct read_job *job)
 		leader->followers = job;
 		taken = true;
 	}
-	else if (!r->stop && r->queued < r->settings->read_queue)
+	else if (!r->stop && (r->queued < r->settings->read_queue || (job->urgent && !job->fresh)))
 	{
-		/* a key's later leader stands first: those who come now join the newer */
-		if (r->last)
+		if (job->urgent)
+		{
+			job->next = r->first;
+			r->first = job;
+		}
+		else if (r->last)
 			r->last->next = job;
 		else
 			r->first = job;
-		r->last = job;
+		if (job->next == NULL)
+			r->last = job;
 		r->queued++;
+		/* a key's later leader stands first: those who come now join the newer */
 		taken = true;
 		job->next_shared = r->shared;
 		r->shared = job;

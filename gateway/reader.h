@@ -45,6 +45,7 @@ struct read_job
 	const char *sql;			/* static */
 	const char *key;			/* all that the page depends on but the data */
 	bool		fresh;			/* neither joins nor takes what is older than itself */
+	bool		urgent;			/* goes before those that wait, and is not refused for their number */
 	bool		timely;			/* the answer changes with the time, not only with the data */
 	_Atomic bool abandoned;		/* by its request: need not be run any more */
 	int			nparameters;

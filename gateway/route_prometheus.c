@@ -168,6 +168,8 @@ handle(struct request *r)
 	}
 	read_prepare(r, SAMPLES_SQL);
 	r->job.render = render;
+	r->job.urgent = true;		/* a gap in the series is for good; people ask again */
+	r->job.timely = true;		/* lag, budgets and the last 24 hours go on without a commit */
 	r->key_extra = r->openmetrics ? "openmetrics" : "text";
 	/* rather without the database's families than too late */
 	if (seconds > 0 && seconds < SCRAPE_TIMEOUT_MAX_S)

@@ -38,7 +38,7 @@
 	C(RELOADS, "ccproxy_gateway_reloads_total", "outcome=\"ok\"", "Reloads of the settings, by outcome.") \
 	C(RELOADS_FAILED, "ccproxy_gateway_reloads_total", "outcome=\"failed\"", "") \
 	C(CONNECTION_LIMIT, "ccproxy_gateway_connection_limit_reached_total", "", "Times the last free connection was taken: further clients wait to be accepted.") \
-	C(CONNECTIONS_OPENED, "ccproxy_gateway_connections_total", "", "Client connections accepted.") \
+	C(CONNECTIONS_OPENED, "ccproxy_gateway_connections_opened_total", "", "Client connections accepted.") \
 	C(TIMEOUT_HEADER, "ccproxy_gateway_timeouts_total", "phase=\"header\"", "Connections closed for being too slow, by phase.") \
 	C(TIMEOUT_BODY, "ccproxy_gateway_timeouts_total", "phase=\"body\"", "") \
 	C(TIMEOUT_ANSWER, "ccproxy_gateway_timeouts_total", "phase=\"answer\"", "") \
@@ -69,10 +69,10 @@
 	C(STORE_RETRIES, "ccproxy_gateway_batch_retries_total", "", "Batches tried again after a transient error.") \
 	C(STORE_CONNECTS, "ccproxy_gateway_pg_connects_total", "outcome=\"ok\"", "Attempts to connect for writing, by outcome.") \
 	C(STORE_CONNECT_FAILURES, "ccproxy_gateway_pg_connects_total", "outcome=\"failed\"", "") \
-	C(SPOOL_EVENTS_SPOOLED, "ccproxy_gateway_spool_events_total", "outcome=\"spooled\"", "Events that went to the spool, and what became of them there.") \
-	C(SPOOL_EVENTS_DRAINED, "ccproxy_gateway_spool_events_total", "outcome=\"drained\"", "") \
-	C(SPOOL_EVENTS_REJECTED, "ccproxy_gateway_spool_events_total", "outcome=\"rejected\"", "") \
-	C(SPOOL_EVENTS_SALVAGED, "ccproxy_gateway_spool_events_total", "outcome=\"salvaged\"", "") \
+	C(SPOOL_EVENTS_SPOOLED, "ccproxy_gateway_spooled_events_total", "outcome=\"spooled\"", "Events that went to the spool, and what became of them there.") \
+	C(SPOOL_EVENTS_DRAINED, "ccproxy_gateway_spooled_events_total", "outcome=\"drained\"", "") \
+	C(SPOOL_EVENTS_REJECTED, "ccproxy_gateway_spooled_events_total", "outcome=\"rejected\"", "") \
+	C(SPOOL_EVENTS_SALVAGED, "ccproxy_gateway_spooled_events_total", "outcome=\"salvaged\"", "") \
 	C(SPOOL_FAILURES, "ccproxy_gateway_spool_failures_total", "", "Times the spool could not be opened, written or read.") \
 	C(SPOOL_SET_ASIDE, "ccproxy_gateway_spool_files_set_aside_total", "", "Damaged spool files that were renamed.") \
 	C(LOG_WARNINGS, "ccproxy_gateway_log_lines_total", "level=\"warning\"", "Log lines by level, left-out ones included.") \

@@ -14,8 +14,12 @@ BEGIN
                                 ('budget_projected', b.projected_usd), ('budget_unpriced', b.unpriced_requests::numeric)) AS g(family, value)
      WHERE g.value IS NOT NULL;
     RETURN QUERY
-    SELECT 'unpriced', ARRAY[coalesce(s.group_key, 'unknown')], s.unpriced_requests::numeric
-      FROM ccproxy.stats(interval '24 hours', 'model') AS s;
+    -- anybody's words are models: as many are told apart as of a counter's labels
+    SELECT 'unpriced', ARRAY[m.model], sum(m.unpriced_requests)
+      FROM (SELECT CASE WHEN row_number() OVER (ORDER BY s.unpriced_requests DESC, s.total_requests DESC, s.group_key) <= c.prometheus_label_sets
+                        THEN coalesce(s.group_key, 'unknown') ELSE 'other' END AS model, s.unpriced_requests
+              FROM ccproxy.stats(interval '24 hours', 'model') AS s CROSS JOIN ccproxy.configuration c) AS m
+     GROUP BY m.model;
     RETURN QUERY
     SELECT g.family, '{}'::text[], g.value
       FROM ccproxy.health h
@@ -24,4 +28,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION ccproxy.prometheus_gauges() IS
-'The Prometheus gauges budget_limit, budget_warn, budget_spent, budget_projected (USD) and budget_unpriced (requests), each by budget, scope, value, period, of the current period; unpriced (requests of the last 24 hours with tokens but without a price, by model); refresh_lag (seconds), partitions_ahead, dirty_minutes as in ccproxy.health.';
+'The Prometheus gauges budget_limit, budget_warn, budget_spent, budget_projected (USD) and budget_unpriced (requests), each by budget, scope, value, period, of the current period; unpriced (requests of the last 24 hours with tokens but without a price, by model; beyond the limit of set_prometheus() those with fewest are other); refresh_lag (seconds), partitions_ahead, dirty_minutes as in ccproxy.health.';

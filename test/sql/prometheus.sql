@@ -68,3 +68,9 @@ SELECT pg_temp.refresh();
 SELECT family, label_values, count FROM ccproxy.prometheus_samples() WHERE family LIKE '%cost' ORDER BY family, label_values;
 SELECT ccproxy.set_prometheus(users => true);
 SELECT label_values, count FROM ccproxy.prometheus_samples() WHERE family = 'cost' ORDER BY family, label_values;
+
+-- of gauges by model too there are no more, and those that matter most
+SELECT ccproxy.set_prometheus(label_sets => 2);
+SELECT label_values, value FROM ccproxy.prometheus_gauges() WHERE family = 'unpriced' ORDER BY label_values;
+SELECT ccproxy.set_prometheus(label_sets => 5);
+SELECT label_values, value FROM ccproxy.prometheus_gauges() WHERE family = 'unpriced' ORDER BY label_values;

@@ -11,6 +11,7 @@ use lib "$FindBin::Bin/lib";
 
 use CCProxy;
 use HTTP::Tiny;
+use IO::Socket::INET;
 use IPC::Run ();
 use JSON::PP;
 use PostgreSQL::Test::Cluster;
@@ -53,6 +54,11 @@ like($open->{headers}{'content-type'}, qr{^application/openmetrics-text; version
 like($open->{content}, qr/[^\n]\n# EOF\n\z/, '... with its end');
 unlike($text->{content}, qr/# EOF/, '... which the other does not have');
 like($open->{content}, qr/^# TYPE ccproxy_requests counter$/m, '... and the names of families without _total');
+{
+	my %families;
+	$families{$_}++ for $open->{content} =~ /^# TYPE (\S+)/mg;
+	is(join(' ', grep { $families{$_} > 1 } sort keys %families), '', '... each the name of one family');
+}
 unlike($open->{content} . $text->{content}, qr/_created/, 'nothing is called _created');
 my $series = sub { join("\n", sort grep { /^ccproxy_(?!gateway)/ } split /\n/, $_[0]) };
 is($series->($open->{content}), $series->($text->{content}), 'both have the same series');
@@ -166,6 +172,25 @@ cmp_ok(value("sum(rate(ccproxy_requests_total[$window]))"), '>', 0, 'rate()');
 my $quantile = value('histogram_quantile(0.5, sum by (le) (ccproxy_response_time_seconds_bucket{model="gpt-4o"}))');
 ok($quantile > 0.5 && $quantile <= 2.5, "histogram_quantile(): $quantile lies in the median's bucket")
 	or diag(sql(q{SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY response_time_ms) FROM ccproxy.requests WHERE model = 'gpt-4o'}));
+
+# slow questions do not keep a scrape waiting, however many they are
+{
+	my $busy = CCProxy->start(node => $node, args => [ '--read-connections', 1, '--read-queue', 8, '--statement-timeout-ms', 1500 ]);
+	my $locker = $node->background_psql('metrics');
+	$locker->query_safe('BEGIN; LOCK TABLE ccproxy.user_key IN ACCESS EXCLUSIVE MODE');
+	my @sockets = map {
+		my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $busy->{port}) or die "connect: $!";
+		syswrite($socket, "GET /metrics/api/stats?period=24h&group_by=user&model=x$_ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+		$socket;
+	} 1 .. 9;
+	CCProxy::wait_until('the queue to be full', sub { $busy->get('/readyz')->{json}{waiting_requests} == 9 });
+	like($busy->get('/metrics/prometheus', 'cache-control' => undef, 'x-prometheus-scrape-timeout-seconds' => 10)->{content}, qr/^ccproxy_gateway_traffic_up 1$/m, 'a scrape goes before what waits');
+	$locker->query_safe('COMMIT');
+	$locker->quit;
+	my @statuses = map { do { local $/; <$_> } =~ m{^HTTP/1.1 (\d+)} ? $1 : 'none' } @sockets;
+	is(join(' ', grep { !/^(200|503)$/ } @statuses), '', '... which is answered as well');
+	is($busy->stop, 0, 'the busy one ends');
+}
 
 # -------------------------------------------------- without the database
 

@@ -115,7 +115,7 @@ subtest 'PostgreSQL goes away and comes back' => sub {
 	is(sql("SELECT ts < to_timestamp($received + 1.5) FROM ccproxy.requests WHERE request_id = 'away-x'"), 't', 'an event without a time has that of its receipt');
 	is(sql("SELECT count(*) FROM ccproxy.requests WHERE request_id LIKE 'away-%' AND output_tokens = 100 AND total_cost IS NULL"), 0, 'and priced');
 	like($gateway->log_text, qr/event=spool_drained/, 'the log says when it is empty again');
-	is(metric($gateway, 'spool_events_total{outcome="drained"}'), 1003, 'the drained events are counted');
+	is(metric($gateway, 'spooled_events_total{outcome="drained"}'), 1003, 'the drained events are counted');
 	$r = $gateway->post($first);
 	is_deeply([ @{ $r->{json} }{qw(accepted duplicates)} ], [ 0, 50 ], 'posted again, they are duplicates');
 	is($gateway->stop, 0, 'the gateway ends cleanly');
@@ -265,7 +265,7 @@ subtest 'a row the server refuses when it is drained' => sub {
 	wait_drained($gateway);
 	is(stored('poison'), '9998|9998', 'the others are stored');
 	is(sql('SELECT count(*), min(sqlstate) FROM ccproxy.rejected_event'), '3|23514', 'they are recorded');
-	is(metric($gateway, 'spool_events_total{outcome="rejected"}'), 3, 'and counted');
+	is(metric($gateway, 'spooled_events_total{outcome="rejected"}'), 3, 'and counted');
 	$gateway->stop;
 	sql('ALTER TABLE ccproxy.request_log DROP CONSTRAINT no_poison; DELETE FROM ccproxy.rejected_event');
 };

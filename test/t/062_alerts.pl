@@ -44,6 +44,13 @@ like($page, qr/^ccproxy_unpriced_requests\{model="made-up-9"\} 1$/m, 'by model')
 like($page, qr/^ccproxy_unpriced_requests\{model="gpt-4"\} 0$/m, 'and what could');
 like($page, qr/^ccproxy_partitions_ahead 7$/m, 'partitions');
 like($page, qr/^# TYPE ccproxy_budget_spent_dollars gauge$/m, 'a gauge');
+# what changes with the time does so though nothing is committed
+$node->safe_psql('metrics', q{SELECT accepted FROM ccproxy.ingest('[{"request_id": "late", "model": "gpt-4", "status_code": 200}]')});
+sub lag { return $gateway->get('/metrics/prometheus')->{content} =~ /^ccproxy_refresh_lag_seconds ([\d.]+)$/m ? $1 : 0 }
+my $lag = 0;
+CCProxy::wait_until('a lag', sub { ($lag = lag()) > 0 });
+CCProxy::wait_until('it to grow', sub { lag() > $lag });
+pass('the refresh lag grows while nobody writes');
 append_to_file("$dir/page", $page);
 my ($out, $err) = ('', '');
 ok(IPC::Run::run([ 'promtool', 'check', 'metrics' ], '<', "$dir/page", '>', \$out, '2>', \$err), 'promtool finds no fault') or diag("$out$err");
