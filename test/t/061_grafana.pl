@@ -72,7 +72,7 @@ is(join(' ', sort grep { !$sources{$_} } $sound =~ /"uid":"(ccproxy-p\w+)"/g, JS
 
 my $node = CCProxy::cluster('grafana');
 my $to = int(time / 60) * 60;
-my $from = $to - 3 * 86400;
+our $from = $to - 3 * 86400;
 $node->safe_psql('metrics', <<SQL);
 CREATE ROLE grafana LOGIN;
 ALTER ROLE grafana SET default_transaction_read_only = on;
@@ -145,6 +145,12 @@ is(answer('cost', 'Models without a price'), raw(q{SELECT model, count(*), count
 is(answer('cost', 'Cost by day (UTC)', model => [ 'gpt-4' ]) =~ s/\|.*//gr, raw(q{SELECT DISTINCT floor(extract(epoch FROM date_trunc('day', ts, 'UTC')) / 86400) * 86400 FROM ccproxy.requests WHERE model = 'gpt-4' AND date_trunc('day', ts, 'UTC') BETWEEN to_timestamp(} . "$from) AND to_timestamp($to)" . q{ ORDER BY 1}), 'days');
 is(answer('errors', 'Types'), raw(q{SELECT coalesce(error_type, 'http_' || status_code), coalesce(model, 'unknown'), count(*) AS n FROM ccproxy.requests WHERE IN_RANGE AND state = 'failed' GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2}), 'errors');
 is(answer('errors', 'Error rate over time') =~ s/^.*\|//gmr, raw(q{SELECT (count(*) FILTER (WHERE state = 'failed'))::float8 / count(*) FROM ccproxy.requests WHERE IN_RANGE GROUP BY date_trunc('hour', ts) ORDER BY date_trunc('hour', ts)}), 'error rates by hour');
+{
+	# a minute's requests are that many a minute, however narrow the panel's interval is
+	local $from = $to - 3600;
+	is(answer('overview', 'Requests a minute'), raw(q{SELECT floor(extract(epoch FROM ts) / 60) * 60 AS t, count(*) FILTER (WHERE state = 'successful'), count(*) FILTER (WHERE state = 'failed'), count(*) FILTER (WHERE state = 'in_flight')
+		FROM ccproxy.requests WHERE ts >= to_timestamp(} . $from . q{) AND ts < to_timestamp(} . ($to + 60) . q{) GROUP BY 1 ORDER BY 1}), 'requests a minute');
+}
 is(answer('cost', 'Budgets used'), raw('SELECT name, used_percent FROM ccproxy.budget_status ORDER BY used_percent DESC, name'), 'budgets');
 
 # ------------------------------------------------- those asked of Prometheus
