@@ -52,6 +52,8 @@ struct budget_state
 {
 	_Atomic int references;
 	int64_t		started_ms;		/* when it was asked: how old it is */
+	int64_t		started_us;		/* the same, wall clock */
+	int64_t		first_end_us;	/* when the first of its periods ends */
 	PGresult   *rows;
 };
 
@@ -106,6 +108,22 @@ query(struct budgets *b, struct pgfailure *failure)
 	return pgsession_exec(&b->session, BUDGET_SQL, 2, parameters, failure);
 }
 
+/* When the first of the budgets' periods ends, wall clock. */
+static int64_t
+first_end(const PGresult *rows)
+{
+	int64_t		first_us = INT64_MAX;
+
+	for (int i = 0; i < PQntuples(rows); i++)
+	{
+		int64_t		end_us = strtoll(PQgetvalue(rows, i, BUDGET_COL_PERIOD_END), NULL, 10);
+
+		if (end_us < first_us)
+			first_us = end_us;
+	}
+	return first_us;
+}
+
 /* NULL when they cannot be read. */
 static struct budget_state *
 read_state(struct budgets *b, int64_t started_ms)
@@ -117,10 +135,12 @@ read_state(struct budgets *b, int64_t started_ms)
 		return NULL;
 	atomic_init(&s->references, 1);
 	s->started_ms = started_ms;
+	s->started_us = wall_clock_us();
 	s->rows = query(b, &failure);
 	metric_add(s->rows ? METRIC_BUDGET_REFRESHES : METRIC_BUDGET_REFRESHES_FAILED, 1);
 	if (s->rows)
 	{
+		s->first_end_us = first_end(s->rows);
 		if (b->failing)
 			log_event(LOG_LEVEL_INFO, "budgets_recovered");
 		b->failing = false;
@@ -189,17 +209,22 @@ bool
 budgets_ask(struct budgets *b)
 {
 	int64_t		now_ms = monotonic_ms();
+	int64_t		now_us = wall_clock_us();
 	bool		fresh;
 	bool		late;
+	bool		ended;
 
 	pthread_mutex_lock(&b->lock);
-	if (!b->reading && !b->closing && now_ms - b->started_ms >= BUDGET_REFRESH_MS)
+	/* a period has ended since it was read; what was read after that but says
+	 * otherwise comes from a clock that is behind, and is read no more often */
+	ended = b->current && b->current->first_end_us <= now_us && b->current->started_us < b->current->first_end_us;
+	if (!b->reading && !b->closing && (ended || now_ms - b->started_ms >= BUDGET_REFRESH_MS))
 	{
 		b->reading = true;
 		b->started_ms = now_ms;
 		pthread_cond_signal(&b->wanted);
 	}
-	fresh = b->current && now_ms - b->current->started_ms < BUDGET_FRESH_MS;
+	fresh = b->current && !ended && now_ms - b->current->started_ms < BUDGET_FRESH_MS;
 	/* a query that takes this long is not worth waiting for again and again */
 	late = !b->reading || now_ms - b->started_ms >= b->settings->budget_wait_ms;
 	pthread_mutex_unlock(&b->lock);

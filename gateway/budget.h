@@ -2,9 +2,10 @@
  * The state of the budgets (ccproxy.budget_status), kept so that a proxy can be
  * told before it forwards a request whether money is left.
  *
- * Read anew by one query a second at most, and only while somebody asks: on a
- * thread and connection of its own, that dashboards do not keep waiting. Workers
- * ask and write answers; the thread brings new states.
+ * Read anew by one query in 0.8 seconds at most (one more when a period ends),
+ * and only while somebody asks: on a thread and connection of its own, that
+ * dashboards do not keep waiting. Workers ask and write answers; the thread
+ * brings new states.
  *
  *	worker:	budgets_ask: true: budgets_write answers from what is known;
  *			false: nothing fresh is, a query is under way: suspend, then
@@ -22,9 +23,9 @@
 #include "gateway/text.h"
 
 /* How long a state is not read again; the load on the database. */
-#define BUDGET_REFRESH_MS 1000
-/* How long it answers while its successor is being read. */
-#define BUDGET_FRESH_MS (BUDGET_REFRESH_MS + 250)
+#define BUDGET_REFRESH_MS 800
+/* How long it answers, from then on while its successor is being read. */
+#define BUDGET_FRESH_MS 1000
 
 enum budget_scope
 {
