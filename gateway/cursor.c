@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,9 @@
 #define TIME_MIN_US INT64_C(-62135596800000000)
 #define TIME_MAX_US INT64_C(253402300800000000)
 #define NUMBER_CHARACTERS "0123456789+-.eE"
+/* what a bigint of microseconds or picodollars can hold, in the API's units */
+#define SLOWEST_MAX_MS 9.2e15
+#define DEAREST_MAX_USD 9.2e6
 
 static uint32_t
 list_hash(const char *order, const char *filters)
@@ -72,6 +76,17 @@ decode(const char *text, size_t len, char *out)
 	return n < 0 ? -1 : n - (int) fill;
 }
 
+/* Can a row of the list be ordered by this value? */
+static bool
+is_value(const char *text, const char *order)
+{
+	char	   *end;
+	double		value = strtod(text, &end);
+
+	return *end == '\0' && text[strspn(text, NUMBER_CHARACTERS)] == '\0' &&
+		fabs(value) < (strcmp(order, "dearest") == 0 ? DEAREST_MAX_USD : SLOWEST_MAX_MS);
+}
+
 static bool
 is_text(const char *s, size_t len)
 {
@@ -114,11 +129,10 @@ cursor_parse(struct arena *arena, const char *text, const char *order, const cha
 	if (value_len != 1 || *p != '-')
 	{
 		char	   *value = arena_strndup(arena, p, value_len);
-		char	   *end;
 
 		if (value == NULL)
 			return CURSOR_NO_MEMORY;
-		if (strspn(value, NUMBER_CHARACTERS) != value_len || (strtod(value, &end), *end != '\0'))
+		if (!is_value(value, order))
 			return CURSOR_BAD;
 		cursor->value = value;
 	}

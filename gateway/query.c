@@ -138,6 +138,8 @@ query_format_time(char out[QUERY_TIME_BYTES], int64_t us)
 	}
 	t = (time_t) seconds;
 	gmtime_r(&t, &tm);
-	len = strftime(out, QUERY_TIME_BYTES, "%Y-%m-%dT%H:%M:%S", &tm);
+	/* of years before 1000 strftime's %Y has fewer digits, which are another year's */
+	snprintf(out, QUERY_TIME_BYTES, "%04d", tm.tm_year + 1900);
+	len = 4 + strftime(out + 4, QUERY_TIME_BYTES - 4, "-%m-%dT%H:%M:%S", &tm);
 	snprintf(out + len, QUERY_TIME_BYTES - len, ".%06dZ", (int) fraction);
 }

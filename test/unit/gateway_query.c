@@ -225,6 +225,18 @@ test_list(void)
 	snprintf(raw, sizeof(raw), "/r?order=dearest&user=x&cursor=%s", t.data);
 	ok(parse_list(raw) == QUERY_BAD, "and with another order");
 	text_free(&t);
+	/* what the database could not make a bigint of */
+	for (int i = 0; i < 3; i++)
+	{
+		static const char *const values[] = {"1e99999", "9.3e6", "-1e30"};
+
+		text_init(&t);
+		cursor.value = values[i];
+		cursor_write(&t, &cursor, "dearest", "{}");
+		snprintf(raw, sizeof(raw), "/r?order=dearest&cursor=%s", t.data);
+		ok(parse_list(raw) == QUERY_BAD && strcmp(error.parameter, "cursor") == 0, values[i]);
+		text_free(&t);
+	}
 	text_init(&t);
 	cursor.value = NULL;
 	cursor_write(&t, &cursor, "newest", "{}");
@@ -239,6 +251,16 @@ test_list(void)
 	ok(parse_list("/r?cursor=MSA5IDAgMCAtIDUgaWQ") == QUERY_BAD, "a range the wrong way round");
 	ok(parse_list("/r?cursor=MSAwIDkgMCAtIDEwIGlk") == QUERY_BAD, "a time outside the range");
 	ok(parse_list("/r?cursor=MSAwIDkgMCBuYW4gNSBpZA") == QUERY_BAD, "NaN");
+}
+
+static void
+test_times(void)
+{
+	char		time[QUERY_TIME_BYTES];
+
+	accepted("/s?from=0099-01-01&to=0100-01-01", "years of the first century");
+	query_format_time(time, stats.span.from_us);
+	is_str(time, "0099-01-01T00:00:00.000000Z", "... have four digits");
 }
 
 static void
@@ -273,6 +295,7 @@ main(void)
 	test_stats_more();
 	test_steps();
 	test_list();
+	test_times();
 	test_values_and_details();
 	query_format_time(time, NOW_US + 1);
 	is_str(time, "2025-01-31T12:00:00.000001Z", "a time");
