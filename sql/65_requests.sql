@@ -1,6 +1,80 @@
 -- Single requests: lists of them, why one costs what it does, and the values
 -- that filters can be set to.
 
+-- The longest response time of each bucket of a grain, as far as it lies in
+-- these spans: from the rollups where they are clean, from raw rows elsewhere.
+CREATE FUNCTION ccproxy._longest(plan ccproxy._stats_plan, spans tstzmultirange, grain "char") RETURNS TABLE (bucket timestamptz, response_time_us bigint)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+AS $$
+#variable_conflict use_variable
+DECLARE
+    tile    record;
+    grains  "char"[] := '{}';
+    clean   tstzmultirange[] := '{}';
+    time    text := format('ccproxy._bucket(%L::"char", %%s)', grain);
+    keys    text;
+    buckets text;
+    raw     text;
+BEGIN
+    FOR tile IN SELECT t.grain, t.spans * spans AS spans FROM ccproxy._tiles(plan.cube, lower(spans), upper(spans), grain) AS t WHERE NOT isempty(t.spans * spans) LOOP
+        IF tile.grain = 'r' THEN
+            raw := format('SELECT %s, %2$L, %2$L, %2$L, NULL::text, %3$s FROM %4$s WHERE %5$s', format(time, 'r.ts'), '',
+                          ccproxy._measured_sql(ccproxy._reported_counts()::text), ccproxy._raw_rows_sql(tile.spans), plan.raw_filter);
+        ELSE
+            grains := grains || tile.grain;
+            clean := clean || tile.spans;
+        END IF;
+    END LOOP;
+    IF grains <> '{}' THEN
+        keys := format('SELECT k.id, %1$L, %1$L, %1$L, NULL::text FROM ccproxy.%2$I k WHERE %3$s', '', plan.cube || '_key', coalesce(plan.cube_filter, 'true'));
+        buckets := format('SELECT %s, b.cells FROM (%s) AS b ORDER BY 1', format(time, 'b.bucket'), ccproxy._buckets_sql(plan.cube, grains, clean));
+    END IF;
+    RETURN QUERY SELECT g.t, round(ccproxy.max(e.response_time) * 1000)::bigint
+                   FROM ccproxy._stats_groups(keys, buckets, raw, false) AS g CROSS JOIN LATERAL ccproxy.expand(g.m) AS e
+                  WHERE e.response_time IS NOT NULL;
+END
+$$;
+
+-- Where the slowest n requests are that took less than below (NULL: the slowest
+-- of all), more of them with less: buckets of which n have a request of that
+-- time at least hold n such requests, so no shorter one is among them. First
+-- hours, then minutes of these. All of the range where that would not help.
+CREATE FUNCTION ccproxy._slowest_spans(plan ccproxy._stats_plan, from_ts timestamptz, to_ts timestamptz, n integer, below bigint) RETURNS tstzmultirange
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    most_buckets CONSTANT integer := 500; -- that are worth reading one by one
+    most_minutes CONSTANT interval := '10 days'; -- that are worth looking at
+    spans  tstzmultirange := ccproxy._span(greatest(from_ts, (SELECT s.raw_from FROM ccproxy.rollup_state s)), to_ts);
+    within tstzmultirange;
+    found_buckets bigint;
+    grain  "char";
+BEGIN
+    IF plan.cube = 'raw' OR isempty(spans) OR n > most_buckets OR NOT isempty(ccproxy._lost() * spans) THEN
+        RETURN spans;
+    END IF;
+    -- closed hours of the user cube have no minutes
+    FOREACH grain IN ARRAY CASE plan.cube WHEN 'user' THEN '{h}' ELSE '{h,m}' END::"char"[] LOOP
+        CONTINUE WHEN grain = 'm' AND (SELECT sum(upper(s) - lower(s)) FROM unnest(spans) AS s) > most_minutes;
+        WITH bucket AS MATERIALIZED (
+            SELECT * FROM ccproxy._longest(plan, spans, grain)
+        ), shortest AS (
+            SELECT b.response_time_us FROM bucket b WHERE below IS NULL OR b.response_time_us < below
+             ORDER BY 1 DESC OFFSET n - 1 LIMIT 1
+        )
+        SELECT count(*), range_agg(tstzrange(b.bucket, b.bucket + ccproxy._grain_length(grain))) INTO found_buckets, within
+          FROM bucket b WHERE b.response_time_us >= (SELECT s.response_time_us FROM shortest s);
+        IF found_buckets BETWEEN 1 AND most_buckets THEN
+            spans := spans * within;
+        END IF;
+    END LOOP;
+    RETURN spans;
+END
+$$;
+
 CREATE FUNCTION ccproxy.list_requests(
     from_ts timestamptz, to_ts timestamptz, filters jsonb DEFAULT NULL, order_by text DEFAULT 'newest',
     max_rows integer DEFAULT 100, after_value numeric DEFAULT NULL, after_ts timestamptz DEFAULT NULL, after_id text DEFAULT NULL)
@@ -11,12 +85,15 @@ SET search_path = pg_catalog, pg_temp
 SET enable_hashjoin = off
 SET enable_mergejoin = off
 SET jit = off
+SET datestyle = 'ISO' -- of the literals below; see _spans_sql()
 AS $$
 DECLARE
     plan    ccproxy._stats_plan := ccproxy._plan_stats(from_ts, to_ts, NULL, filters, 'UTC');
     sort    text;
     units   numeric; -- of the sorted column in one of after_value
     after   text := 'true';
+    below   bigint; -- the value of the row before
+    spans   tstzmultirange := ccproxy._span(from_ts, to_ts);
 BEGIN
     IF order_by IS NULL OR order_by NOT IN ('newest', 'slowest', 'dearest', 'failed') THEN
         RAISE EXCEPTION 'order_by must be newest, slowest, dearest or failed, got %', coalesce('"' || order_by || '"', 'NULL')
@@ -46,28 +123,35 @@ BEGIN
         IF sort IS NOT NULL AND after_value IS NULL THEN
             after := format('(%s) IS NULL AND %s', sort, after);
         ELSIF sort IS NOT NULL THEN
-            after := format('((%1$s) < %2$L::bigint OR (%1$s) IS NULL OR (%1$s) = %2$L::bigint AND %3$s)',
-                            sort, round(after_value * units)::bigint, after);
+            below := round(after_value * units)::bigint;
+            after := format('((%1$s) < %2$L::bigint OR (%1$s) IS NULL OR (%1$s) = %2$L::bigint AND %3$s)', sort, below, after);
         END IF;
+    END IF;
+    -- those without a time come last, when there is no better place to look
+    IF order_by = 'slowest' AND (after_ts IS NULL OR below IS NOT NULL) THEN
+        spans := ccproxy._slowest_spans(plan, from_ts, to_ts, max_rows, below);
+    END IF;
+    IF isempty(spans) THEN
+        RETURN;
     END IF;
     RETURN QUERY EXECUTE format($query$
         SELECT q.*
           FROM (SELECT r.ts, r.request_id, %1$s AS value
-                  FROM ccproxy.request_log r
-                 WHERE r.ts >= %2$L::timestamptz AND r.ts < %3$L::timestamptz AND %4$s AND %5$s AND %6$s
-                 ORDER BY %7$s r.ts DESC, r.request_id DESC
-                 LIMIT %8$s) AS page
+                  FROM %2$s
+                 WHERE %3$s AND %4$s AND %5$s
+                 ORDER BY %6$s r.ts DESC, r.request_id DESC
+                 LIMIT %7$s) AS page
           JOIN ccproxy.requests q ON q.ts = page.ts AND q.request_id = page.request_id
          ORDER BY page.value DESC NULLS LAST, page.ts DESC, page.request_id DESC
         $query$,
-        coalesce(sort, 'NULL::bigint'), from_ts, to_ts, plan.raw_filter,
+        coalesce(sort, 'NULL::bigint'), ccproxy._raw_rows_sql(spans), plan.raw_filter,
         CASE WHEN order_by = 'failed'
              THEN '(r.status_code >= 400 OR r.error_type IS NOT NULL OR r.error_message IS NOT NULL)' ELSE 'true' END,
         after, '(' || sort || ') DESC NULLS LAST,', max_rows);
 END
 $$;
 COMMENT ON FUNCTION ccproxy.list_requests(timestamptz, timestamptz, jsonb, text, integer, numeric, timestamptz, text) IS
-'Requests with from_ts <= ts < to_ts that filters (as of stats()) let through, at most max_rows: the newest first, the slowest, the dearest (rows without a value last), or the newest failed ones. The page after a row: give its ts and request_id, and its response_time_ms (slowest) or total_cost (dearest). Only newest and failed stop early; the others look at the whole range. Errors: 22023 naming the argument.';
+'Requests with from_ts <= ts < to_ts that filters (as of stats()) let through, at most max_rows: the newest first, the slowest, the dearest (rows without a value last), or the newest failed ones. The page after a row: give its ts and request_id, and its response_time_ms (slowest) or total_cost (dearest). newest and failed stop early; slowest looks where the rollups say that slow ones are, unless filters or a page of more than 500 rows ask for more than they know; dearest looks at the whole range. Errors: 22023 naming the argument.';
 
 CREATE FUNCTION ccproxy.explain_request(request ccproxy.request_record)
 RETURNS TABLE (part text, units bigint, rate numeric, multiplier numeric, cost numeric, price_id integer, explanation text)

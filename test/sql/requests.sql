@@ -72,3 +72,50 @@ SELECT ccproxy.filter_values('user', max_values => 1);
 SELECT ccproxy.filter_values('session');
 SELECT ccproxy.filter_values('state');
 SELECT ccproxy.filter_values(NULL);
+
+-- the slowest, looked for where the rollups say they are: those of all rows, by
+-- pages, through either cube and past both, with minutes that are not rolled up
+SELECT setseed(0.25);
+SELECT :'d0'::timestamptz - interval '20 days' AS r0, :'d0'::timestamptz - interval '15 days' AS r1 \gset
+CREATE FUNCTION pg_temp.many(prefix text, n integer, from_ts timestamptz) RETURNS bigint LANGUAGE sql AS $$
+    SELECT accepted FROM ccproxy.ingest((SELECT jsonb_agg(jsonb_build_object('request_id', prefix || i, 'timestamp', from_ts + random() * interval '5 days',
+        'model', 'm' || i % 3, 'user_id', 'U' || i % 4, 'session_id', 'S' || i % 5, 'status_code', 200,
+        'response_time_ms', CASE WHEN random() < 0.95 THEN floor(random() ^ 8 * 2000) END)) FROM generate_series(1, n) AS i))
+$$;
+SELECT pg_temp.many('a', 3000, :'r0');
+DO $$ BEGIN LOOP EXIT WHEN ccproxy.refresh(1440) = 0; END LOOP; END $$;
+SELECT pg_temp.many('b', 100, :'r0');
+CREATE FUNCTION pg_temp.slowest(from_ts timestamptz, to_ts timestamptz, filters jsonb, page integer, most integer) RETURNS text[] LANGUAGE plpgsql AS $$
+DECLARE
+    r    ccproxy.request_record;
+    last ccproxy.request_record;
+    ids  text[] := '{}';
+BEGIN
+    WHILE cardinality(ids) < most LOOP
+        last := NULL;
+        FOR r IN SELECT * FROM ccproxy.list_requests(from_ts, to_ts, filters, 'slowest', page, r.response_time_ms::numeric, r.ts, r.request_id) LOOP
+            ids := ids || r.request_id;
+            last := r;
+        END LOOP;
+        EXIT WHEN last.request_id IS NULL;
+        r := last;
+    END LOOP;
+    RETURN ids[:most];
+END
+$$;
+SELECT f.filters, p.page, pg_temp.slowest(:'r0', :'r1', f.filters::jsonb, p.page, p.most) = x.ids AS fine
+  FROM (VALUES (NULL), ('{"model": "m1"}'), ('{"user": ["U1", "U2"]}'), ('{"session": "S3"}'), ('{"user": "nobody"}')) AS f(filters),
+       (VALUES (1, 15), (20, 160), (600, 4000)) AS p(page, most),
+       LATERAL (SELECT coalesce((array_agg(r.request_id ORDER BY r.response_time_ms DESC NULLS LAST, r.ts DESC, r.request_id DESC))[:p.most], '{}') AS ids FROM ccproxy.requests r
+                 WHERE r.ts >= :'r0' AND r.ts < :'r1' AND r.model = coalesce(f.filters::jsonb ->> 'model', r.model) AND r.session_id = coalesce(f.filters::jsonb ->> 'session', r.session_id)
+                   AND (f.filters IS NULL OR NOT f.filters::jsonb ? 'user' OR f.filters::jsonb -> 'user' ? r.user_id)) AS x ORDER BY 1 NULLS FIRST, 2;
+-- a ragged range, and one that is all of one bucket
+SELECT pg_temp.slowest(:'r0'::timestamptz + a, :'r1'::timestamptz - b, NULL, 10, 50) = x.ids AS fine
+  FROM (VALUES (interval '7 hours 11 minutes 12.5 seconds', interval '31 minutes'), ('0', '119 hours 30 minutes 30 seconds')) AS v(a, b),
+       LATERAL (SELECT (array_agg(r.request_id ORDER BY r.response_time_ms DESC NULLS LAST, r.ts DESC, r.request_id DESC))[:50] AS ids FROM ccproxy.requests r
+                 WHERE r.ts >= :'r0'::timestamptz + a AND r.ts < :'r1'::timestamptz - b) AS x;
+-- and little of it is read: minutes, or hours where users are filtered by
+SELECT f.filters, sum(upper(s) - lower(s)) <= f.most AS little
+  FROM (VALUES (NULL, interval '40 minutes'), ('{"model": "m1"}', '40 minutes'), ('{"user": "U1"}', '40 hours')) AS f(filters, most)
+ CROSS JOIN LATERAL unnest(ccproxy._slowest_spans(ccproxy._plan_stats(:'r0', :'r1', NULL, f.filters::jsonb, 'UTC'), :'r0', :'r1', 10, NULL)) AS s
+ GROUP BY f.filters, f.most ORDER BY 1 NULLS FIRST;
