@@ -10,10 +10,22 @@
 #include "gateway/rows.h"
 #include "gateway/timestamp.h"
 
-/* one row more than asked for tells whether another page follows */
+/*
+ * One row more than asked for tells whether another page follows. A page ends
+ * before read_max_bytes (metadata is anybody's), but holds a row.
+ */
 static const char list_sql[] =
-"SELECT (extract(epoch FROM q.ts) * 1000000)::bigint, q.* "
-"FROM ccproxy.list_requests($1::timestamptz, $2::timestamptz, $3::jsonb, $4, $5::integer, $6::numeric, $7::timestamptz, $8) AS q";
+"SELECT p.us, p.found, (p.q).* FROM (SELECT (extract(epoch FROM q.ts) * 1000000)::bigint AS us, count(*) OVER () AS found, q, "
+"row_number() OVER () AS nth, sum(octet_length(q::text)) OVER (ROWS UNBOUNDED PRECEDING) AS bytes "
+"FROM ccproxy.list_requests($1::timestamptz, $2::timestamptz, $3::jsonb, $4, $5::integer, $6::numeric, $7::timestamptz, $8) AS q) AS p "
+"WHERE p.bytes <= $9::bigint OR p.nth = 1 ORDER BY p.nth";
+
+enum list_column
+{
+	LIST_COL_TS_US,
+	LIST_COL_FOUND,				/* rows there were, those that are left out included */
+	LIST_COL_ROW				/* from here on */
+};
 
 static enum request_handled
 handle(struct request *r)
@@ -38,6 +50,7 @@ handle(struct request *r)
 	else
 		read_parameter(r, NULL);
 	read_parameter(r, list->has_after ? list->after.request_id : NULL);
+	read_parameter_int(r, r->gateway->settings->read_max_bytes);
 	return read_begin(r);
 }
 
@@ -59,7 +72,7 @@ write_cursor(const struct request *r, const PGresult *rows, int row, struct text
 		.from_us = r->list.span.from_us,
 		.to_us = r->list.span.to_us,
 		.value = order_value(r, rows, row),
-		.ts_us = strtoll(PQgetvalue(rows, row, 0), NULL, 10),
+		.ts_us = strtoll(PQgetvalue(rows, row, LIST_COL_TS_US), NULL, 10),
 		.request_id = PQgetvalue(rows, row, PQfnumber(rows, "request_id")),
 	};
 
@@ -73,12 +86,22 @@ render(struct request *r, const PGresult *rows, struct text *t, size_t *tag_from
 {
 	int			n = PQntuples(rows);
 	int			shown = n > r->list.limit ? r->list.limit : n;
+	int			found = n > 0 ? atoi(PQgetvalue(rows, 0, LIST_COL_FOUND)) : 0;
 
+	if (n < found)
+		metric_add(METRIC_READ_PAGES_CUT, 1);
+	/* a file has no cursor to go on with */
+	if (r->csv && n < found && n < r->list.limit)
+	{
+		text_puts(t, "{\"error\": \"The rows are larger than read_max_bytes: give a lower limit, filters or a shorter range.\", "
+				  "\"parameter\": \"limit\"}\n");
+		return MHD_HTTP_BAD_REQUEST;
+	}
 	if (r->csv)
 	{
-		rows_csv_header(t, rows, 1, PQnfields(rows));
+		rows_csv_header(t, rows, LIST_COL_ROW, PQnfields(rows));
 		for (int i = 0; i < shown; i++)
-			rows_csv_row(t, rows, i, 1, PQnfields(rows));
+			rows_csv_row(t, rows, i, LIST_COL_ROW, PQnfields(rows));
 		return MHD_HTTP_OK;
 	}
 	text_putc(t, '{');
@@ -95,12 +118,12 @@ render(struct request *r, const PGresult *rows, struct text *t, size_t *tag_from
 	text_puts(t, ", \"filters\": ");
 	text_puts(t, r->list.filters);
 	text_puts(t, ", \"next_cursor\": ");
-	if (n > shown)
+	if (found > shown)
 		write_cursor(r, rows, shown - 1, t);
 	else
 		text_puts(t, "null");
 	text_puts(t, ", \"requests\": ");
-	rows_json_array(t, rows, 0, shown, 1);
+	rows_json_array(t, rows, 0, shown, LIST_COL_ROW);
 	text_puts(t, "}\n");
 	return MHD_HTTP_OK;
 }

@@ -48,6 +48,7 @@
 	C(READ_CACHE_HITS, "ccproxy_gateway_read_answers_total", "source=\"cache\"", "Answers to reads, by where they came from: kept and not asked about, kept and confirmed by the database, queried.") \
 	C(READ_CACHE_CONFIRMED, "ccproxy_gateway_read_answers_total", "source=\"confirmed\"", "") \
 	C(READ_CACHE_MISSES, "ccproxy_gateway_read_answers_total", "source=\"query\"", "") \
+	C(READ_PAGES_CUT, "ccproxy_gateway_read_pages_cut_total", "", "Pages of requests that ended before their limit because of their size (read_max_bytes).") \
 	C(READ_CACHE_EVICTIONS, "ccproxy_gateway_read_cache_evictions_total", "", "Kept answers that had to go for newer ones (read_cache_bytes).") \
 	C(BUDGET_CHECKS_ALLOWED, "ccproxy_gateway_budget_checks_total", "outcome=\"allowed\"", "Budget checks answered, by outcome; unknown: without a recent state of the budgets.") \
 	C(BUDGET_CHECKS_DENIED, "ccproxy_gateway_budget_checks_total", "outcome=\"denied\"", "") \

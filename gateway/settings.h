@@ -116,6 +116,8 @@
 	  "reads waiting for a connection; beyond it 503") \
 	S(COUNT, read_max_rows, "read_max_rows", "50000", 1, 10000000, false, \
 	  "most groups in an answer of statistics; beyond it 400, and a limit has to be given") \
+	S(BYTES, read_max_bytes, "read_max_bytes", "16MiB", 1024, SETTINGS_GiB, false, \
+	  "a page of /metrics/api/requests ends before it is larger, and the next one goes on there") \
 	S(SECONDS, read_refresh_ms, "read_refresh", "1s", 0, 3600000, false, \
 	  "an answer to a read is given again for so long before the database is asked whether it still holds; 0: always asked") \
 	S(BYTES, read_cache_bytes, "read_cache_bytes", "64MiB", 0, 64 * SETTINGS_GiB, false, \

@@ -175,6 +175,27 @@ cmp_ok($top->{stats}[0]{total_requests}, '>=', $top->{stats}[1]{total_requests},
 	$small->stop;
 }
 
+# rows are as large as somebody's metadata: a page ends before it is too large
+{
+	my $small = CCProxy->start(node => $node, args => [ '--read-max-bytes', '8KiB' ]);
+	is($small->post([ map { { request_id => "big$_", timestamp => $now - $_, session_id => 'big', status_code => 200, metadata => { x => 'y' x ($_ == 3 ? 9000 : 3000) } } } 1 .. 6 ])->{json}{accepted}, 6, 'large rows');
+	my (@ids, @pages, $cursor);
+	do
+	{
+		my $r = note_answer('GET', '/metrics/api/requests', $small->get('/metrics/api/requests?period=24h&session=big&limit=5' . (defined $cursor ? "&cursor=$cursor" : '')));
+		push @pages, scalar @{ $r->{json}{requests} };
+		push @ids, map { $_->{request_id} } @{ $r->{json}{requests} };
+		$cursor = $r->{json}{next_cursor};
+	} while (defined $cursor && @pages < 10);
+	is("@pages", '2 1 2 1', 'pages of what fits, and at least a row');
+	is("@ids", 'big1 big2 big3 big4 big5 big6', '... none left out, none twice');
+	my $r = note_answer('GET', '/metrics/api/requests', $small->get('/metrics/api/requests?period=24h&session=big&format=csv'));
+	is("$r->{status} $r->{json}{parameter}", '400 limit', '... a file is not cut short silently');
+	is(() = $small->get('/metrics/api/requests?period=24h&session=big&format=csv&limit=2')->{content} =~ /^big/mg, 2, '... and one of as many as fit is whole');
+	like($small->get('/metrics/prometheus?part=gateway')->{content}, qr/^ccproxy_gateway_read_pages_cut_total [1-9]/m, '... which is counted');
+	$small->stop;
+}
+
 # ------------------------------------------------------------------ lists
 
 sub walk
