@@ -4,11 +4,17 @@
 const TOKEN_KEY = "ccproxy_read_token";
 
 export class ApiError extends Error {
-  constructor(message, status, retryAfter) {
+  constructor(message, status, retryAfter, parameter) {
     super(message);
     this.status = status; // 0: the gateway was not reached
     this.retryAfter = retryAfter;
+    this.parameter = parameter; // of a 400
   }
+
+  get isSignIn() { return this.status === 401; }
+  get isAway() { return this.status === 503 && this.message.startsWith("The database cannot be read"); }
+  // more groups than an answer may have (read_max_rows)
+  get isTooMany() { return this.status === 400 && this.parameter === "group_by"; }
 }
 
 // A token may come as #token=...; it is kept for this tab only. Usually there
@@ -38,11 +44,14 @@ async function ask(path, parameters, headers, signal) {
     throw new ApiError("The gateway cannot be reached.", 0, 0);
   }
   if (!response.ok) {
-    let message = "The gateway answered " + response.status + ".";
+    let body = {};
     try {
-      message = (await response.json()).error || message;
-    } catch (e) { /* the status has to do */ }
-    throw new ApiError(message, response.status, Number(response.headers.get("Retry-After")) || 0);
+      body = await response.json();
+    } catch (e) {
+      if (e.name === "AbortError") throw e; // else the status has to do
+    }
+    throw new ApiError(body.error || "The gateway answered " + response.status + ".", response.status,
+      Number(response.headers.get("Retry-After")) || 0, body.parameter);
   }
   return response;
 }

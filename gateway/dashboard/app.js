@@ -2,22 +2,27 @@
 // it, and asks again while somebody looks.
 import { ApiError, get, getCsv, signOut, takeToken } from "./api.js";
 import { Chart } from "./charts.js";
-import { byId, el, save } from "./dom.js";
+import { byId, el, refill, save } from "./dom.js";
 import * as f from "./format.js";
 import { RequestList, requestDetails } from "./requests.js";
 import { DIMENSIONS, ORDERS, dimensionLabel, localZone, queryOf, readState, spanOf, stepOf, withFilter, withoutFilter, writeState } from "./state.js";
 import { DimensionTable } from "./table.js";
-import { buckets, clock, dateTime, fromInput, monthEnd, monthStart, toInput } from "./zone.js";
+import { bucketAt, buckets, clock, dateTime, fromInput, monthEnd, monthStart, toInput } from "./zone.js";
 
 const REFRESH_MS = 10000;
 const RETRY_MS = 3000;
 const STACKED_MODELS = 7;
 const LIST_ROWS = 25;
+const LIST_MOST = 500; // rows that a refresh keeps
+const TABLE_MOST = 1000; // rows, where there are more than an answer holds
+const SPARK_MOST = 50; // lines beside them
+const SPARK_BYTES = 6000; // of the names in that question
 
 let state = readState(location.search);
 let loading = null; // AbortController of the load under way
 let timer = 0;
 let cursor = null; // where the list of requests goes on
+let listed = 0; // questions for it so far: an answer to an older one is too late
 let range = { from: 0, to: 0 }; // what the answers cover
 
 // ------------------------------------------------------------------ state
@@ -121,9 +126,14 @@ function makeControls() {
     load(true);
   });
   byId("live").addEventListener("change", schedule);
-  byId("requests-csv").addEventListener("click", () => csv("requests", listQuery(), "requests.csv"));
+  byId("requests-csv").addEventListener("click", () => csv("requests", listQuery(Math.max(LIST_ROWS, list.shown)), "requests.csv"));
   byId("request-close").addEventListener("click", () => byId("request").close());
-  byId("request").addEventListener("close", () => state.request !== null && go({ ...state, request: null }));
+  byId("request").addEventListener("close", () => {
+    const id = state.request;
+    if (id === null) return;
+    go({ ...state, request: null });
+    list.focus(id); // the button that opened it may have been drawn anew meanwhile
+  });
 }
 
 function setTheme(theme) {
@@ -163,12 +173,36 @@ function statsQuery(of, groupBy, more = {}) {
   return p;
 }
 
-function listQuery() {
+function listQuery(rows) {
   const p = queryOf(state);
   p.delete("time_zone");
   p.set("order", state.order);
-  p.set("limit", String(LIST_ROWS));
+  p.set("limit", String(rows));
   return p;
+}
+
+// Statistics by one dimension: {stats, complete}. Where that is more than an
+// answer holds, the busiest.
+function groupsOf(by, signal) {
+  return get("stats", statsQuery(state, by), signal).then((answer) => ({ stats: answer.stats, complete: true }), async (e) => {
+    if (!e.isTooMany) throw e;
+    return { stats: (await get("stats", statsQuery(state, by, { limit: TABLE_MOST }), signal)).stats, complete: false };
+  });
+}
+
+// The same over time, likewise: then of the first of those groups.
+function groupsOverTime(by, groups, signal) {
+  return get("stats", statsQuery(state, `${stepOf(state)},${by}`), signal).then((answer) => ({ stats: answer.stats, complete: true }), async (e) => {
+    if (!e.isTooMany) throw e;
+    const query = statsQuery(state, `${stepOf(state)},${by}`);
+    query.delete(by);
+    for (const s of (await groups).stats.slice(0, SPARK_MOST)) {
+      if (String(query).length > SPARK_BYTES) break;
+      query.append(by, s.group_key === null ? "" : s.group_key);
+    }
+    const some = await get("stats", query, signal).catch((tooMany) => { if (tooMany.isTooMany) return { stats: [] }; throw tooMany; });
+    return { stats: some.stats, complete: false };
+  });
 }
 
 // ------------------------------------------------------------------ showing
@@ -180,7 +214,7 @@ const charts = {
   cost: new Chart({ title: "Cost by model", kind: "bars", format: f.dollars, axis: f.dollars, onRange: goRange, onCsv: () => csv("stats", statsQuery(state, stepOf(state) + ",model"), "cost-by-model.csv") }),
 };
 const table = new DimensionTable({ onFilter: (value) => goFilter(state.by, value), onCsv: () => csv("stats", statsQuery(state, state.by), `by-${state.by}.csv`) });
-const list = new RequestList({ onOpen: (id) => go({ ...state, request: id }), onMore: () => loadRequests(true), onCsv: null });
+const list = new RequestList({ onOpen: (id) => go({ ...state, request: id }), onMore: () => loadRequests(LIST_ROWS, true), onCsv: null });
 
 function tile(name, value, under, delta, better) {
   const comparison = delta === null ? null : el("span", { class: delta.direction === 0 || better === 0 ? null : delta.direction === better ? "better" : "worse" },
@@ -201,9 +235,11 @@ function projection(month, now) {
   return Number(month.total_cost) * (monthEnd(now, state.zone) - begun) / Math.max(1, now - begun);
 }
 
+const limitedOf = (answer) => (answer ? (answer.stats.find((s) => s.group_key === "429") || { total_requests: 0 }).total_requests : null);
+
 function showTiles(now, before, statuses, month, savings) {
   const seconds = (range.to - range.from) / 1000;
-  const limited = statuses ? (statuses.find((s) => s.group_key === "429") || { total_requests: 0 }).total_requests : null;
+  const limited = limitedOf(statuses);
   const delta = (key) => f.change(now[key], before[key]);
   const ahead = projection(month, range.now);
   byId("tiles").replaceChildren(
@@ -214,7 +250,8 @@ function showTiles(now, before, statuses, month, savings) {
     tile("Tokens per second", f.rate(now.total_tokens / seconds), f.compact(now.total_tokens) + " in all", delta("total_tokens"), 0),
     tile("Cost", f.dollars(now.total_cost), ahead === null ? null : `month's end ≈ ${f.dollars(ahead)}`, delta("total_cost"), -1),
     tile("Cache hits", f.percent(cached(now)), savings === undefined || savings === null ? null : `saved ${f.dollars(savings)}`, f.change(cached(now), cached(before)), 1),
-    tile("Rate limited", f.count(limited), limited !== null && now.total_requests > 0 ? f.percent(limited / now.total_requests) + " of requests" : null, null, -1),
+    tile("Rate limited", f.count(limited), limited !== null && now.total_requests > 0 ? f.percent(limited / now.total_requests) + " of requests" : null,
+      statuses ? f.change(limited, limitedOf(statuses.previous)) : null, -1),
   );
 }
 
@@ -222,10 +259,10 @@ function showUnpriced(models) {
   const rows = models.filter((s) => s.unpriced_requests > 0);
   byId("unpriced").hidden = rows.length === 0;
   if (rows.length === 0) return;
-  byId("unpriced").replaceChildren(
+  refill(byId("unpriced"),
     el("h2", {}, `${f.count(rows.reduce((n, s) => n + s.unpriced_requests, 0))} requests have no price`),
     el("p", {}, "Their cost is unknown and in no total. Give these models a price (USD per million tokens), then price the past:"),
-    el("ul", {}, ...rows.slice(0, 8).map((s) => el("li", {}, el("button", { type: "button", class: "key", onclick: () => goFilter("model", s.group_key || "") },
+    el("ul", {}, ...rows.slice(0, 8).map((s) => el("li", {}, el("button", { type: "button", class: "key", "data-focus": s.group_key || "", onclick: () => goFilter("model", s.group_key || "") },
       s.group_key === null ? el("i", {}, "none") : s.group_key), ` ${f.count(s.unpriced_requests)} requests, ${f.compact(s.total_tokens)} tokens`))),
     el("pre", {}, el("code", {}, `SELECT ccproxy.set_price('${(rows[0].group_key || "model").replaceAll("'", "''")}', input => 1.00, output => 5.00);\nCALL ccproxy.reprice(only_unpriced => true);`)));
 }
@@ -247,8 +284,6 @@ function showBudgets(budgets) {
   })));
 }
 
-const byStart = (rows) => new Map(rows.map((s) => [Date.parse(s.period_start), s]));
-
 function frameOf() {
   const step = stepOf(state);
   return { buckets: buckets(range.from, range.to, step, state.zone), step, zone: state.zone };
@@ -256,29 +291,40 @@ function frameOf() {
 
 function showSteps(steps) {
   const frame = frameOf();
-  const at = byStart(steps);
-  const column = (key, missing) => frame.buckets.map((b) => { const s = at.get(b.start); return s && s[key] !== null ? Number(s[key]) : missing; });
-  const bars = (names) => names.map(([name, key, color]) => ({ name, color, values: column(key, 0) }));
+  const column = (key, missing, merge) => {
+    const values = frame.buckets.map(() => missing);
+    for (const s of steps) {
+      const i = bucketAt(frame.buckets, Date.parse(s.period_start));
+      if (s[key] !== null) values[i] = merge(values[i], Number(s[key]));
+    }
+    return values;
+  };
+  const bars = (names) => names.map(([name, key, color]) => ({ name, color, values: column(key, 0, (a, b) => a + b) }));
   const optional = (s) => !["In flight"].includes(s.name) || s.values.some((v) => v > 0);
   charts.requests.show({ ...frame, series: bars([["Successful", "successful_requests", "--series-0"], ["Failed", "failed_requests", "--series-1"], ["In flight", "in_flight_requests", "--series-7"]]).filter(optional) });
-  charts.latency.show({ ...frame, series: [["p50", "p50_response_time_ms"], ["p95", "p95_response_time_ms"], ["p99", "p99_response_time_ms"]].map(([name, key]) => ({ name, values: column(key, null) })) });
+  charts.latency.show({ ...frame, series: [["p50", "p50_response_time_ms"], ["p95", "p95_response_time_ms"], ["p99", "p99_response_time_ms"]].map(([name, key]) => ({ name, values: column(key, null, (a, b) => b) })) });
   charts.tokens.show({ ...frame, series: bars([["Input", "input_tokens", "--series-0"], ["Cache read", "cache_read_tokens", "--series-2"], ["Cache write", "cache_write_tokens", "--series-4"], ["Output", "output_tokens", "--series-1"]]) });
 }
 
-function showCost(models) {
+// models: by time and model; steps: by time alone, for what models leave out
+function showCost(models, steps) {
   const frame = frameOf();
-  const timeFirst = models.map((s) => ({ start: Date.parse(s.period_start), model: s.group_key2 === null ? "none" : s.group_key2, cost: s.total_cost === null ? 0 : Number(s.total_cost) }));
+  const timeFirst = models.stats.map((s) => ({ i: bucketAt(frame.buckets, Date.parse(s.period_start)), model: s.group_key2 === null ? "none" : s.group_key2, cost: s.total_cost === null ? 0 : Number(s.total_cost) }));
   const totals = new Map();
   for (const m of timeFirst) totals.set(m.model, (totals.get(m.model) || 0) + m.cost);
   const names = [...totals].filter(([, c]) => c > 0).sort((a, b) => b[1] - a[1]).map(([name]) => name);
   const shown = names.slice(0, STACKED_MODELS);
-  const index = new Map(frame.buckets.map((b, i) => [b.start, i]));
   const series = shown.map((name) => ({ name, values: frame.buckets.map(() => 0) }));
-  if (names.length > shown.length) series.push({ name: `${names.length - shown.length} others`, color: "--series-7", values: frame.buckets.map(() => 0) });
+  if (names.length > shown.length || !models.complete)
+    series.push({ name: models.complete ? `${names.length - shown.length} others` : "others", color: "--series-7", values: frame.buckets.map(() => 0) });
   for (const m of timeFirst) {
     const k = shown.indexOf(m.model);
-    const i = index.get(m.start);
-    if (i !== undefined && m.cost > 0) series[k < 0 ? series.length - 1 : k].values[i] += m.cost;
+    if (m.cost > 0) series[k < 0 ? series.length - 1 : k].values[m.i] += m.cost;
+  }
+  if (!models.complete) {
+    const rest = series.at(-1).values.fill(0);
+    for (const s of steps) rest[bucketAt(frame.buckets, Date.parse(s.period_start))] += Number(s.total_cost);
+    for (const s of series.slice(0, -1)) s.values.forEach((v, i) => { rest[i] = Math.max(0, rest[i] - v); });
   }
   if (series.length === 0) series.push({ name: "Cost", values: frame.buckets.map(() => 0) });
   charts.cost.show({ ...frame, series });
@@ -286,14 +332,12 @@ function showCost(models) {
 
 function showTable(rows, steps) {
   const frame = frameOf().buckets;
-  const index = new Map(frame.map((b, i) => [b.start, i]));
   const sparks = new Map();
-  for (const s of steps) {
+  for (const s of steps.stats) {
     if (!sparks.has(s.group_key2)) sparks.set(s.group_key2, frame.map(() => 0));
-    const i = index.get(Date.parse(s.period_start));
-    if (i !== undefined) sparks.get(s.group_key2)[i] += s.total_requests;
+    sparks.get(s.group_key2)[bucketAt(frame, Date.parse(s.period_start))] += s.total_requests;
   }
-  table.show(dimensionLabel(state.by), rows, sparks);
+  table.show(dimensionLabel(state.by), rows.stats, sparks, rows.complete);
 }
 
 // ------------------------------------------------------------------ loading
@@ -322,8 +366,8 @@ async function load(fresh) {
     const known = {};
     const tiles = () => known.totals && showTiles(known.totals.stats[0] || EMPTY, (known.totals.previous && known.totals.previous.stats[0]) || {}, known.statuses, known.month, known.savings);
     const steps = get("stats", statsQuery(state, step), signal);
-    const models = get("stats", statsQuery(state, step + ",model"), signal);
-    const byModel = get("stats", statsQuery(state, "model"), signal);
+    const byModel = groupsOf("model", signal);
+    const models = groupsOverTime("model", byModel, signal);
     // who asks for these waits for the totals first; a failure is told once
     for (const answer of [steps, models, byModel]) answer.catch(() => {});
     const totals = get("stats", statsQuery(state, null, { compare: "previous" }), signal).then((answer) => {
@@ -336,21 +380,22 @@ async function load(fresh) {
     await Promise.all([
       totals,
       totals.then(() => steps).then((answer) => showSteps(answer.stats)),
-      totals.then(() => models).then((answer) => showCost(answer.stats)),
+      totals.then(() => Promise.all([models, steps])).then(([answer, all]) => showCost(answer, all.stats)),
       byModel.then((answer) => showUnpriced(answer.stats)),
-      get("stats", statsQuery(state, "status"), signal).then((answer) => { known.statuses = answer.stats; tiles(); }),
+      get("stats", statsQuery(state, "status", { compare: "previous" }), signal).then((answer) => { known.statuses = answer; tiles(); }),
       get("stats", month, signal).then((answer) => { known.month = answer.stats[0]; tiles(); }),
       get("savings", queryOf(state), signal).then((answer) => { known.savings = answer.savings; tiles(); }),
     ]);
-    const rows = state.by === "model" ? byModel : get("stats", statsQuery(state, state.by), signal);
-    const lines = state.by === "model" ? models : get("stats", statsQuery(state, step + "," + state.by), signal);
-    showTable((await rows).stats, (await lines).stats);
-    await loadRequests(false, signal);
+    const rows = state.by === "model" ? byModel : groupsOf(state.by, signal);
+    const lines = state.by === "model" ? models : groupsOverTime(state.by, rows, signal);
+    await Promise.all([rows, lines]).then(([all, steps]) => showTable(all, steps), (e) => inItsPlace(e, table));
+    await loadRequests(fresh ? LIST_ROWS : Math.min(LIST_MOST, Math.max(LIST_ROWS, list.shown)), false, signal).catch((e) => inItsPlace(e, list));
     // a session that is limited to one user sees none
     await get("budgets", null, signal).then((answer) => showBudgets(answer.budgets), (e) => { if (e.status !== 403 && e.status !== 404) throw e; });
     schedule();
   } catch (e) {
     if (e.name === "AbortError") return;
+    mine.abort(); // what else comes in must not say that all is well
     showFailure(e);
     schedule(e);
   } finally {
@@ -358,11 +403,20 @@ async function load(fresh) {
   }
 }
 
-async function loadRequests(more, signal) {
-  const query = listQuery();
+// What fails by itself (a question too slow, say) is told where its answer
+// would stand; the rest of the page is as it should be.
+function inItsPlace(e, place) {
+  if (!(e instanceof ApiError) || e.status === 0 || e.isSignIn || e.isAway) throw e;
+  place.fail(e.message);
+}
+
+async function loadRequests(rows, more, signal) {
+  const query = listQuery(rows);
+  const mine = ++listed;
   if (more && cursor) query.set("cursor", cursor);
   try {
     const answer = await get("requests", query, signal);
+    if (mine !== listed) return;
     cursor = answer.next_cursor || null;
     list.show(answer.requests, state.zone, cursor !== null, more);
   } catch (e) {
@@ -371,26 +425,29 @@ async function loadRequests(more, signal) {
   }
 }
 
+// The times are of no region that is read out: nobody wants to hear the clock.
 function showStatus(answer) {
   const status = byId("status");
   status.className = "";
   const empty = answer.stats.length === 0 || Number(answer.stats[0].total_requests) === 0;
-  status.textContent = empty
-    ? (Object.keys(state.filters).length > 0 ? "No requests match these filters in this period." : "No requests in this period yet. Post events to /metrics/api/events.")
-    : `Data as of ${clock(Date.parse(answer.as_of), state.zone)}`;
-  if (!empty) status.textContent += ` · ${dateTime(range.from, state.zone)} to ${dateTime(range.to, state.zone)}, ${state.zone}`;
+  const say = !empty ? "Data as of " : Object.keys(state.filters).length > 0 ? "No requests match these filters in this period." : "No requests in this period yet. Post events to /metrics/api/events.";
+  const times = empty ? "" : `${clock(Date.parse(answer.as_of), state.zone)} · ${dateTime(range.from, state.zone)} to ${dateTime(range.to, state.zone)}, ${state.zone}`;
+  const said = status.querySelector("[aria-live=off]");
+  if (said && status.firstChild.textContent === say) said.textContent = times;
+  else status.replaceChildren(say, el("span", { "aria-live": "off" }, times));
 }
 
 function showFailure(e) {
   const status = byId("status");
   status.className = "error";
-  if (e instanceof ApiError && (e.status === 401 || e.status === 403)) {
+  if (e instanceof ApiError && e.isSignIn) {
     status.replaceChildren("You are not signed in. Ask for a link: ", el("code", {}, "ccproxy-gateway login-link"));
     return;
   }
-  status.textContent = e instanceof ApiError && e.status === 503 ? "PostgreSQL is away; events are still taken if they can be spooled. What is shown is from before. " + e.message
-    : e instanceof ApiError && e.status === 0 ? "The gateway cannot be reached. What is shown is from before."
-    : e.message;
+  const before = " What is shown is from before.";
+  status.textContent = !(e instanceof ApiError) || (e.status > 0 && e.status < 500) ? e.message
+    : e.isAway ? "PostgreSQL is away; events are still taken if they can be spooled." + before
+    : e.message + before;
   byId("main").classList.add("stale");
 }
 
@@ -410,12 +467,15 @@ async function showRequest() {
     return;
   }
   const body = byId("request-body");
+  const id = state.request;
   body.replaceChildren(el("p", {}, "Loading …"));
   if (!dialog.open) dialog.showModal();
   try {
-    const answer = await get("requests/" + encodeURIComponent(state.request));
+    const answer = await get("requests/" + encodeURIComponent(id));
+    if (state.request !== id) return; // another one has been opened
     body.replaceChildren(requestDetails(answer, answer.cost_lines, state.zone));
   } catch (e) {
+    if (state.request !== id) return;
     body.replaceChildren(el("p", {}, e.status === 404 ? "There is no such request, or it has expired." : e.message));
   }
 }

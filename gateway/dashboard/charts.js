@@ -64,7 +64,8 @@ export class Chart {
     const columns = data.series.map((s) => s.values);
     const bars = this.options.kind === "bars";
     // the highest is drawn first, so that the lower ones stand before it
-    const drawn = bars ? stacked(columns).reverse() : columns;
+    const drawn = bars ? stacked(columns).reverse()
+      : this.options.log ? columns.map((c) => c.map((v) => (v > 0 ? v : null))) : columns; // a logarithm has no zero
     const key = JSON.stringify([data.zone, data.step, data.series.map((s) => s.name), css("--paper"), this.options.log]);
     this.say("");
     if (this.plot === null || key !== this.key) this.rebuild(key, data, bars);

@@ -14,6 +14,15 @@ export function el(name, attributes = {}, ...children) {
   return node;
 }
 
+// New contents, with the focus where it was: on what has the same data-focus.
+export function refill(parent, ...children) {
+  const active = document.activeElement;
+  const focus = parent.contains(active) ? active.dataset.focus : undefined;
+  parent.replaceChildren(...children);
+  const again = focus === undefined ? undefined : [...parent.querySelectorAll("[data-focus]")].find((e) => e.dataset.focus === focus);
+  if (again) again.focus({ preventScroll: true });
+}
+
 export const byId = (id) => document.getElementById(id);
 
 const SVG = "http://www.w3.org/2000/svg";

@@ -1,5 +1,5 @@
 // Single requests: the list, and one of them with its cost line by line.
-import { el } from "./dom.js";
+import { el, refill } from "./dom.js";
 import * as f from "./format.js";
 import { dateTime } from "./zone.js";
 
@@ -24,6 +24,20 @@ export class RequestList {
     this.element = el("div", {}, this.message, el("div", { class: "scroll" }, this.table), this.more);
   }
 
+  get shown() { return this.body.childElementCount; }
+
+  focus(id) {
+    const button = [...this.body.querySelectorAll("[data-focus]")].find((b) => b.dataset.focus === id);
+    if (button) button.focus();
+  }
+
+  // In place of rows that cannot be had.
+  fail(message) {
+    this.body.replaceChildren();
+    this.table.hidden = this.more.hidden = true;
+    this.say(message);
+  }
+
   say(message) {
     this.message.textContent = message;
     this.message.hidden = message === "";
@@ -31,12 +45,12 @@ export class RequestList {
 
   show(requests, zone, hasMore, append) {
     const rows = requests.map((r) => el("tr", {},
-      el("th", { scope: "row" }, el("button", { type: "button", class: "key", onclick: () => this.options.onOpen(r.request_id) }, dateTime(Date.parse(r.ts), zone))),
+      el("th", { scope: "row" }, el("button", { type: "button", class: "key", "data-focus": r.request_id, onclick: () => this.options.onOpen(r.request_id) }, dateTime(Date.parse(r.ts), zone))),
       el("td", { class: "text" }, text(r.model)), el("td", { class: "text wide-only" }, text(r.user_id)), el("td", {}, stateMark(r)),
       el("td", {}, f.duration(r.response_time_ms)), el("td", { class: "wide-only" }, f.duration(r.ttft_ms)),
       el("td", { class: "wide-only" }, f.compact(r.total_tokens)), el("td", {}, f.dollars(r.total_cost))));
     if (append) this.body.append(...rows);
-    else this.body.replaceChildren(...rows);
+    else refill(this.body, ...rows);
     this.table.hidden = this.body.childElementCount === 0;
     this.more.hidden = !hasMore;
     this.say(this.table.hidden ? "No requests." : "");

@@ -1,5 +1,5 @@
 // The table of one dimension: sortable, searchable, a click filters.
-import { el, sparkline } from "./dom.js";
+import { el, refill, sparkline } from "./dom.js";
 import * as f from "./format.js";
 
 const FIRST_ROWS = 50;
@@ -49,8 +49,15 @@ export class DimensionTable {
     if (text !== "" && this.rows.length === 0) this.table.hidden = this.more.hidden = true;
   }
 
-  // rows: the API's stats; sparks: Map of key -> requests by bucket
-  show(label, rows, sparks) {
+  // In place of rows that cannot be had.
+  fail(message) {
+    this.rows = [];
+    this.say(message);
+  }
+
+  // rows: the API's stats; sparks: Map of key -> requests by bucket; complete:
+  // whether these are all rows there are
+  show(label, rows, sparks, complete) {
     if (label !== this.label) {
       this.search.value = "";
       this.limit = FIRST_ROWS;
@@ -58,6 +65,7 @@ export class DimensionTable {
     this.label = label;
     this.rows = rows;
     this.sparks = sparks;
+    this.complete = complete;
     this.say(rows.length === 0 ? "No requests." : "");
     this.draw();
   }
@@ -70,10 +78,11 @@ export class DimensionTable {
   heading(id, name, attributes) {
     const sorted = this.sort.id === id;
     return el("th", { scope: "col", "aria-sort": sorted ? (this.sort.down ? "descending" : "ascending") : null, ...attributes },
-      el("button", { type: "button", class: "sort", "data-column": id, onclick: () => this.sortBy(id) }, name, el("span", { "aria-hidden": "true" }, sorted ? (this.sort.down ? " ↓" : " ↑") : "")));
+      el("button", { type: "button", class: "sort", "data-focus": id, onclick: () => this.sortBy(id) }, name, el("span", { "aria-hidden": "true" }, sorted ? (this.sort.down ? " ↓" : " ↑") : "")));
   }
 
   draw() {
+    if (this.label === undefined) return; // nothing has come yet
     const wanted = this.search.value.toLowerCase();
     const column = COLUMNS.find((c) => c.id === this.sort.id);
     const value = column ? column.value : (s) => s.group_key;
@@ -88,25 +97,23 @@ export class DimensionTable {
         return x < y ? -sign : sign;
       });
     const most = Math.max(1, ...rows.map((s) => s.total_requests));
-    const focused = this.head.contains(document.activeElement) ? document.activeElement.dataset.column : null;
     this.table.hidden = this.rows.length === 0;
     this.caption.textContent = `Statistics by ${this.label.toLowerCase()}`;
     const narrow = (c) => ({ class: c.narrow === false ? "wide-only" : null });
-    this.head.replaceChildren(this.heading("name", this.label, {}), el("th", { scope: "col", class: "wide-only" }, "Over time"),
+    refill(this.head, this.heading("name", this.label, {}), el("th", { scope: "col", class: "wide-only" }, "Over time"),
       ...COLUMNS.map((c) => this.heading(c.id, c.name, narrow(c))));
-    if (focused) this.head.querySelector(`[data-column="${focused}"]`).focus();
-    this.body.replaceChildren(...rows.slice(0, this.limit).map((s) => {
+    refill(this.body, ...rows.slice(0, this.limit).map((s) => {
       const bar = el("span", { class: "bar", "aria-hidden": "true" });
       bar.style.width = (100 * s.total_requests / most).toFixed(1) + "%";
       return el("tr", {},
-        el("th", { scope: "row" }, el("button", { type: "button", class: "key", title: "Show only this", onclick: () => this.options.onFilter(s.group_key || "") },
+        el("th", { scope: "row" }, el("button", { type: "button", class: "key", title: "Show only this", "data-focus": s.group_key || "", onclick: () => this.options.onFilter(s.group_key || "") },
           s.group_key === null ? el("i", {}, "none") : s.group_key), bar),
         el("td", { class: "wide-only" }, sparkline(this.sparks.get(s.group_key) || [])),
         ...COLUMNS.map((c) => el("td", narrow(c), c.text(s))));
     }));
     const total = (c) => (c.total ? rows.reduce((sum, s) => { const v = c.value(s); return v === null ? sum : (sum || 0) + Number(v); }, null) : null);
     const shown = (c) => (!c.total || rows.length === 0 ? "" : c.id === "cost" ? f.dollars(total(c)) : c.id === "tokens" ? f.compact(total(c)) : f.count(total(c)));
-    this.foot.replaceChildren(el("th", { scope: "row" }, rows.length === this.rows.length ? "All" : `${f.count(rows.length)} of ${f.count(this.rows.length)}`),
+    this.foot.replaceChildren(el("th", { scope: "row" }, rows.length === this.rows.length ? (this.complete ? "All" : `The ${f.count(rows.length)} busiest`) : `${f.count(rows.length)} of ${f.count(this.rows.length)}`),
       el("td", { class: "wide-only" }), ...COLUMNS.map((c) => el("td", narrow(c), shown(c))));
     this.more.hidden = rows.length <= this.limit;
     this.more.textContent = `Show more (${f.count(rows.length - this.limit)} left)`;

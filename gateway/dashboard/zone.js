@@ -60,6 +60,19 @@ export function buckets(from, to, step, zone) {
   return list;
 }
 
+// Which of these buckets a moment lies in. What the API answers for may begin
+// before what was asked (old detail is kept in coarser buckets): the first.
+export function bucketAt(list, ms) {
+  let low = 0;
+  let high = list.length;
+  while (high - low > 1) {
+    const middle = (low + high) >> 1;
+    if (list[middle].start <= ms) low = middle;
+    else high = middle;
+  }
+  return low;
+}
+
 export const monthStart = (ms, zone) => {
   const [y, mo] = wallClock(ms, zone);
   return momentOf(zone, y, mo, 1);

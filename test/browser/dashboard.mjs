@@ -5,17 +5,19 @@
 //	PSQL			a command that runs the SQL on its standard input
 //	PG_STOP, PG_START	commands
 //	ZONE, ZONE_DAY	a zone, and a day on which its clock is put back or forward
+//	NARROW_URL		a gateway of the same database whose answers hold few rows, open to all
 //	SHOTS			where pictures go; empty: nowhere
 import { execSync } from "node:child_process";
 import http from "node:http";
 import { createRequire } from "node:module";
 import * as f from "../../gateway/dashboard/format.js";
+import { bucketAt, buckets } from "../../gateway/dashboard/zone.js";
 
 const require = createRequire(new URL("../npm/package.json", import.meta.url));
 const { chromium } = require("playwright-core");
 const axe = require("axe-core");
 
-const { DASHBOARD_URL, LOGIN_LINK, PSQL, PG_STOP, PG_START, ZONE, ZONE_DAY, SHOTS } = process.env;
+const { DASHBOARD_URL, LOGIN_LINK, PSQL, PG_STOP, PG_START, ZONE, ZONE_DAY, NARROW_URL, SHOTS } = process.env;
 const WAIT = 60000;
 
 let n = 0;
@@ -301,6 +303,32 @@ async function accessible(p, name) {
   await context.close();
 }
 
+// ------------------------------------------------------------ buckets of time
+
+{
+  const at = (text) => Date.parse(text);
+  const day = buckets(at("2025-01-31T10:07:00Z"), at("2025-01-31T15:00:00Z"), "hour", "UTC");
+  is([bucketAt(day, at("2025-01-31T10:00:00Z")), bucketAt(day, day[0].start), bucketAt(day, day[1].start - 1), bucketAt(day, day[1].start), bucketAt(day, at("2025-02-01T00:00:00Z"))],
+    [0, 0, 0, 1, 4], "a moment has its bucket, and what begins before the first belongs to that");
+  // half an hour forward on the way: the hours of the server begin elsewhere from then on
+  const change = buckets(at("2025-10-04T12:00:00Z"), at("2025-10-04T18:00:00Z"), "hour", "Australia/Lord_Howe");
+  ok(change.every((b, i) => bucketAt(change, b.start) === i && bucketAt(change, b.end - 1) === i), "so it has where clocks change by half an hour");
+}
+
+// ------------------------------------------------- more than an answer may hold
+
+{
+  const p = await open();
+  await p.goto(NARROW_URL + "/metrics/dashboard?period=30d&by=user");
+  await settled(p);
+  const total = await tile(p, "Cost");
+  const legend = await p.locator("#charts .legend").last().locator("b").allTextContents();
+  is(legend.reduce((sum, text) => sum + Number(text.replaceAll(/[$,]/g, "")), 0).toFixed(1), Number(total.replaceAll(/[$,]/g, "")).toFixed(1), "more models over time than an answer may hold: the cost is whole");
+  is(await p.locator("#table tfoot td:not(.wide-only)").first().textContent(), await tile(p, "Requests"), "... and so is the table, if without lines");
+  troubles.splice(0, troubles.length, ...troubles.filter((t) => !/status of 400/.test(t)));
+  await p.context().close();
+}
+
 // -------------------------------------------------------- live, and PostgreSQL away
 
 await page.bringToFront();
@@ -309,6 +337,22 @@ is(await tile(page, "Requests"), "0", "a filter that nothing passes shows nothin
 sql("INSERT INTO ccproxy.requests (request_id, ts, session_id, model, status_code) VALUES ('live-1', now() - interval '1 minute', 'live', 'gpt-4o', 200)");
 await page.waitForFunction(() => document.querySelector("#tiles .value").textContent === "1", null, { polling: 200 });
 ok(true, "a new request comes in by itself");
+{
+  await show(page, "?period=30d");
+  await page.locator("#requests").getByRole("button", { name: "Show more" }).click();
+  await page.waitForFunction(() => document.querySelectorAll("#requests tbody tr").length === 50);
+  await page.locator("#table tbody button").nth(1).focus();
+  const focused = await page.evaluate(() => {
+    window.statusText = document.getElementById("status").firstChild;
+    return document.activeElement.textContent;
+  });
+  sql("INSERT INTO ccproxy.requests (request_id, ts, session_id, model, status_code) VALUES ('live-2', now() - interval '1 second', 'live', 'gpt-4o', 200)");
+  await page.waitForFunction(() => document.querySelector("#requests tbody button").dataset.focus === "live-2", null, { polling: 200 });
+  is(await page.locator("#requests tbody tr").count(), 50, "a refresh keeps the rows that were asked for");
+  is(await page.evaluate(() => document.activeElement.textContent), focused, "... and the focus where it was");
+  ok(await page.evaluate(() => window.statusText === document.getElementById("status").firstChild && document.querySelector("#status [aria-live=off]").textContent !== ""),
+    "... and only the clock moves on, which is not read out");
+}
 {
   const mark = troubles.length;
   const shown = await tile(page, "Requests");

@@ -1,5 +1,5 @@
-# The dashboard in a real browser: test/browser/dashboard.mjs says what is
-# checked; here is the cluster, the gateway, and a month of requests with some
+# The dashboard in real browsers: test/browser/dashboard.mjs (Chromium, everything)
+# and firefox.mjs say what is checked; here is the cluster, the gateway, and a month of requests with some
 # that do not mean well.
 use strict;
 use warnings;
@@ -72,26 +72,32 @@ is(Digest::SHA->new(256)->addfile("$FindBin::Bin/../../gateway/dashboard/vendor/
   for ([ 'uPlot.iife.min.js', '19c8d4c6ad88929a79f4ae49d6f7161566dfd0ba3d15cc495e974f787eb78f1f' ],
 	[ 'uPlot.min.css', 'df630c6a8d6f8eeaff264b50f73ce5b114f646ffd9a0bb74f049b0a00135fa04' ]);
 
+my $narrow = CCProxy->start(node => $node, args => [ '--read-max-rows', 33 ]);
 my $program = CCProxy::gateway_program();
 my $url = $node->connstr('metrics');
 local %ENV = (%ENV,
 	DASHBOARD_URL => $gateway->{url},
+	NARROW_URL => $narrow->{url},
 	LOGIN_LINK => "'$program' login-link --listen 127.0.0.1:$gateway->{port} --read-token-file '$dir/read'",
 	PSQL => "psql -XqAt -v ON_ERROR_STOP=1 -d \"$url\"",
 	PG_STOP => "pg_ctl stop -s -w -m fast -D '" . $node->data_dir . "'",
 	PG_START => "pg_ctl start -s -w -D '" . $node->data_dir . "' -l '" . $node->logfile . "' >/dev/null 2>&1 </dev/null",
 	ZONE => $zone, ZONE_DAY => $zone_day, SHOTS => $ENV{CCPROXY_SHOTS} // '', HOME => $dir);
-my $out = '';
-IPC::Run::run([ 'node', "$FindBin::Bin/../browser/dashboard.mjs" ], '<', \undef, '>', \$out, '2>&1');
-my $rc = $?;
-for my $line (split /\n/, $out)
+for my $browser ([ 'page', 'dashboard.mjs' ], [ 'Firefox', 'firefox.mjs' ])
 {
-	if ($line =~ /^ok \d+ - (.*)/) { pass("page: $1") }
-	elsif ($line =~ /^not ok \d+ - (.*)/) { fail("page: $1") }
-	elsif ($line !~ /^1\.\./) { diag($line) }
+	my ($name, $program) = @$browser;
+	my $out = '';
+	IPC::Run::run([ 'node', "$FindBin::Bin/../browser/$program" ], '<', \undef, '>', \$out, '2>&1');
+	my $rc = $?;
+	for my $line (split /\n/, $out)
+	{
+		if ($line =~ /^ok \d+ - (.*)/) { pass("$name: $1") }
+		elsif ($line =~ /^not ok \d+ - (.*)/) { fail("$name: $1") }
+		elsif ($line !~ /^1\.\./) { diag($line) }
+	}
+	is($rc, 0, "$name: the browser went through all of it");
 }
-is($rc, 0, 'the browser went through all of it');
 $node->_update_pid(1) if $node->can('_update_pid');
-is($gateway->stop, 0, 'the gateway ends');
+is($_->stop, 0, 'the gateway ends') for $gateway, $narrow;
 
 done_testing();
