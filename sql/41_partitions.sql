@@ -45,9 +45,12 @@ $$;
 -- costs each row that comes into its range more than all else about the row: it
 -- is read, changed and compressed again. So while a partition is being filled its
 -- last range has none (readers look through such a range); a new index has one.
+-- A vacuum that is at the partition summarises it too: it is not waited for, and
+-- an automatic one is not cancelled for it, as it would be after deadlock_timeout.
 CREATE FUNCTION ccproxy._summarize(partition regclass, filling boolean) RETURNS bigint
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '10ms'
 AS $$
 DECLARE
     range_pages CONSTANT integer := 128; -- the index has the default
@@ -69,6 +72,8 @@ BEGIN
         END IF;
     END IF;
     RETURN made;
+EXCEPTION WHEN lock_not_available THEN
+    RETURN 0;
 END
 $$;
 
