@@ -245,7 +245,8 @@ BEGIN
         RETURN;
     END IF;
     INSERT INTO ccproxy.counter_total AS c (family, label_values, "true", exposed, true_sum, exposed_sum, true_buckets, exposed_buckets)
-    SELECT d.family, d.label_values, d.n, greatest(d.n, 0), d.total, greatest(d.total, 0), d.buckets, d.buckets
+    SELECT d.family, d.label_values, d.n, greatest(d.n, 0), d.total, greatest(d.total, 0),
+           d.buckets, (SELECT array_agg(greatest(b, 0) ORDER BY i) FROM unnest(d.buckets) WITH ORDINALITY AS x(b, i))
       FROM ccproxy._admitted_deltas(cube, before, after) AS d
      ORDER BY d.family, d.label_values
     ON CONFLICT (family, label_values) DO UPDATE

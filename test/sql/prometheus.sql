@@ -74,3 +74,14 @@ SELECT ccproxy.set_prometheus(label_sets => 2);
 SELECT label_values, value FROM ccproxy.prometheus_gauges() WHERE family = 'unpriced' ORDER BY label_values;
 SELECT ccproxy.set_prometheus(label_sets => 5);
 SELECT label_values, value FROM ccproxy.prometheus_gauges() WHERE family = 'unpriced' ORDER BY label_values;
+
+-- who was other, and is let in when his requests are taken back, is not shown as less than nothing
+SELECT ccproxy.set_prometheus(label_sets => 1);
+SELECT pg_temp.add('m9', 'ann', 2, 20);
+SELECT pg_temp.refresh();
+SELECT count(*) FROM ccproxy.prometheus_samples() WHERE 'm9' = ANY (label_values);
+SELECT ccproxy.set_prometheus(label_sets => 100);
+DELETE FROM ccproxy.request_log WHERE model = 'm9';
+SELECT ccproxy.mark_dirty(date_trunc('hour', now()) - interval '10 minutes', now()) > 0 AS marked;
+SELECT pg_temp.refresh();
+SELECT family, nullif(bucket_counts, '{}') AS bucket_counts, sum, count FROM ccproxy.prometheus_samples() WHERE 'm9' = ANY (label_values) ORDER BY family, label_values;
