@@ -15,7 +15,7 @@ BEGIN
     SELECT c.relname, pg_get_userbyid(c.relowner) AS owner INTO strange
       FROM pg_class c
      WHERE c.relnamespace = 'ccproxy'::regnamespace
-       AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+       AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
        AND c.relowner <> (SELECT u.oid FROM pg_roles u WHERE u.rolname = current_user)
        AND NOT EXISTS (SELECT FROM pg_depend d
                         WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
@@ -83,6 +83,9 @@ BEGIN
     ) WITH (fillfactor = 70);
     COMMENT ON TABLE ccproxy.request_key IS
     'Requests that arrived in parts or without a timestamp, and the ts they are stored under; trimmed by maintain() after the part window.';
+    IF to_regclass('ccproxy.request_key_claimed_at') IS NULL THEN
+        CREATE INDEX request_key_claimed_at ON ccproxy.request_key (claimed_at);
+    END IF;
 
     -- The parts themselves, so that any order of arrival gives the same row.
     CREATE TABLE IF NOT EXISTS ccproxy.request_part (
@@ -103,6 +106,9 @@ BEGIN
     );
     COMMENT ON TABLE ccproxy.ingest_batch IS
     'Ids of committed gateway batches, trimmed by maintain() after a day.';
+    IF to_regclass('ccproxy.ingest_batch_committed_at') IS NULL THEN
+        CREATE INDEX ingest_batch_committed_at ON ccproxy.ingest_batch (committed_at);
+    END IF;
 
     -- What the server refused in spite of the gateway's checks: why, not what.
     CREATE TABLE IF NOT EXISTS ccproxy.rejected_event (

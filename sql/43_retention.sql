@@ -38,10 +38,11 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION ccproxy.set_retention(interval, interval, interval, interval, text) IS
-'How long to keep raw rows (default 90 days), the service cube''s minutes (35 days), quarter hours and hours (400 days), and the user cube''s hours (400 days), and how long a raw partition is: hour, day (default) or week; NULL leaves a setting as it is. Minutes may not be kept longer than quarter hours; days are kept for ever. What has expired goes at the next maintain(), three raw partitions a call, each when all of it has expired. Another length applies to new partitions: what holds rows keeps its bounds, the first new one begins where that ends; partitions ahead that are still empty are made anew. Daily and weekly partitions are made partitions_ahead days ahead (7), hourly ones a day. Errors: 22023 for less than a day (raw rows in hourly partitions: an hour) or another word, 23514 for minutes kept longer than quarter hours.';
+'How long to keep raw rows (default 90 days), the service cube''s minutes (35 days), quarter hours and hours (400 days), and the user cube''s hours (400 days), and how long a raw partition is: hour, day (default) or week; NULL leaves a setting as it is. Minutes may not be kept longer than quarter hours; days are kept for ever. What has expired goes at the next maintain(), three raw partitions in ten minutes, each when all of it has expired. Another length applies to new partitions: what holds rows keeps its bounds, the first new one begins where that ends; partitions ahead that are still empty are made anew. Daily and weekly partitions are made partitions_ahead days ahead (7), hourly ones a day. Errors: 22023 for less than a day (raw rows in hourly partitions: an hour) or another word, 23514 for minutes kept longer than quarter hours.';
 
--- The expired partitions, oldest first, at most three: a clock that jumps or a
--- retention mistyped must not empty the table. upper_bound: what has to be rolled
+-- The expired partitions, oldest first, at most three (and _job_step() lets ten
+-- minutes pass then): a clock that jumps or a retention mistyped must not empty the
+-- table before somebody notices. upper_bound: what has to be rolled
 -- up before it may go. That is the partition's own end as long as the days it
 -- lies in can be put together from finer rollups; where these have expired, a
 -- day is only ever recomputed from raw rows and must expire as a whole.
@@ -73,6 +74,11 @@ AS $$
 DECLARE
     state ccproxy.rollup_state;
 BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'partitions must be dropped at READ COMMITTED'
+            USING ERRCODE = 'active_sql_transaction',
+                  DETAIL = 'With an older snapshot it could miss a mark and drop rows that are not rolled up.';
+    END IF;
     -- refresh() goes first in this order too
     PERFORM pg_advisory_xact_lock('pg_class'::regclass::oid::integer, hashtext('ccproxy.refresh'));
     -- All that takes time before the lock. Whoever adds parts meanwhile leaves a mark.

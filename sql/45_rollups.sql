@@ -168,12 +168,14 @@ $$;
 
 -- The live marks: those that no refresh has taken. After a restore into another
 -- cluster transaction ids start anew, so the bound holds only for the cluster
--- that set it.
+-- that set it; clones of a cluster tell that they are another one by a bound that
+-- they have not come to.
 CREATE FUNCTION ccproxy._marks_from() RETURNS xid8
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT CASE WHEN s.system_identifier = c.system_identifier THEN s.marks_from ELSE '0' END
+    SELECT CASE WHEN s.system_identifier = c.system_identifier AND s.marks_from <= pg_snapshot_xmax(pg_current_snapshot())
+                THEN s.marks_from ELSE '0' END
       FROM ccproxy.rollup_state s, pg_control_system() c
 $$;
 

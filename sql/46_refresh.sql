@@ -27,8 +27,8 @@ BEGIN
       FROM ccproxy._labels(cube) AS l;
     RETURN QUERY SELECT * FROM ccproxy._fold_rows(
         -- bounds as literals: the planner sees the one partition, not all
-        format('SELECT ccproxy._bucket(%L, r.ts), %s, %s FROM ccproxy.request_log r WHERE %s',
-               grain, raw, ccproxy._measured_sql(ccproxy._reported_counts()::text), ccproxy._spans_sql('r.ts', spans)),
+        format('SELECT ccproxy._bucket(%L, r.ts), %s, %s FROM %s',
+               grain, raw, ccproxy._measured_sql(ccproxy._reported_counts()::text), ccproxy._raw_rows_sql(spans)),
         format($query$
             WITH label AS MATERIALIZED (
                 SELECT l.n, %1$s FROM unnest(%2$s) WITH ORDINALITY AS l(%3$s, n)
@@ -310,7 +310,7 @@ BEGIN
         whole := ccproxy._span(state.raw_from, 'infinity')
                - ccproxy._widen(state.lost, 'd') * ccproxy._span('-infinity', greatest(state.minutes_from, state.hours_from));
         SELECT count(*) INTO expired FROM unnest(minutes) AS m WHERE NOT whole @> m;
-        SELECT coalesce(range_agg(tstzrange(m, m + interval '1 minute')), '{}') INTO spans
+        SELECT ccproxy._widen(coalesce(range_agg(tstzrange(m, m + interval '1 microsecond')), '{}'), 'm') INTO spans
           FROM unnest(minutes) AS m WHERE whole @> m;
 
         -- Each grain from the next finer one where that is still whole, else from raw.

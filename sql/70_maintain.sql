@@ -20,6 +20,9 @@ BEGIN
     );
     COMMENT ON TABLE ccproxy.job IS
     'How the jobs of maintain() went: when each ran last, for how long, what its last step did (partitions made, minutes refreshed, rows trimmed, ranges summarised; retention: 1 partition dropped, 0 none to drop, -1 when request_log was in use) and its last error.';
+    CREATE SEQUENCE IF NOT EXISTS ccproxy.refresh_attempt;
+    COMMENT ON SEQUENCE ccproxy.refresh_attempt IS
+    'Counts attempts of the job refresh since the last that was not rolled back.';
 END
 $$;
 
@@ -31,7 +34,9 @@ AS $$
 $$;
 
 -- Takes as many minutes as can be done in about a second, to judge by the calls
--- before: minutes may hold a row or a hundred thousand.
+-- before: minutes may hold a row or a hundred thousand. A call that came to
+-- nothing (cancelled after too long, say) leaves no trace but in a sequence, which
+-- no rollback sets back: each in a row halves what the next one takes.
 CREATE FUNCTION ccproxy._job_refresh() RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -41,21 +46,27 @@ DECLARE
     quick  CONSTANT double precision := 0.5; -- seconds
     slow   CONSTANT double precision := 1.5;
     began  CONSTANT timestamptz := clock_timestamp();
+    failed CONSTANT integer := least(nextval('ccproxy.refresh_attempt') - 1, 10);
     slice  integer;
     closed timestamptz;
+    oldest timestamptz;
     taken  integer;
     took   double precision;
 BEGIN
-    SELECT s.slice_minutes, s.user_hours_closed INTO STRICT slice, closed FROM ccproxy.rollup_state s;
-    -- A minute of an hour that is closed costs reading all of that hour.
-    taken := ccproxy.refresh(CASE WHEN (SELECT min(d.minute) FROM ccproxy.dirty_minute d WHERE d.xid >= ccproxy._marks_from()) < closed
-                                  THEN greatest(slice, 60) ELSE slice END);
+    SELECT greatest(s.slice_minutes >> failed, 1), s.user_hours_closed INTO STRICT slice, closed FROM ccproxy.rollup_state s;
+    SELECT min(d.minute) INTO oldest FROM ccproxy.dirty_minute d WHERE d.xid >= ccproxy._marks_from();
+    -- A minute of an hour that is closed costs reading all of that hour: then all of its minutes.
+    taken := ccproxy.refresh(CASE WHEN oldest < closed
+                                  THEN greatest(slice, (SELECT count(DISTINCT d.minute) FROM ccproxy.dirty_minute d
+                                                         WHERE d.xid >= ccproxy._marks_from() AND d.minute < ccproxy._bucket('h', oldest) + interval '1 hour')::integer)
+                                  ELSE slice END);
     took := extract(epoch FROM clock_timestamp() - began);
     UPDATE ccproxy.rollup_state s SET slice_minutes = x.minutes
       FROM (SELECT CASE WHEN took > slow THEN greatest(least(slice, floor(taken / took)), 1)
                         WHEN took < quick AND taken >= slice THEN least(2 * slice, most)
                         ELSE slice END AS minutes) AS x
      WHERE s.slice_minutes <> x.minutes;
+    PERFORM setval('ccproxy.refresh_attempt', 1, false);
     RETURN taken;
 END
 $$;
@@ -79,9 +90,12 @@ AS $$
                        FROM (SELECT * FROM ccproxy._expired_partitions() LIMIT 1) AS e), 0)
 $$;
 
+-- Runs every few seconds and mostly finds nothing: by index, whatever the planner
+-- knows, for there may be a day's worth of keys and batches.
 CREATE FUNCTION ccproxy._job_trim() RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
 AS $$
 DECLARE
     slice CONSTANT integer := 10000;
@@ -100,13 +114,13 @@ BEGIN
     SELECT array_agg(k.request_id) INTO old
       FROM (SELECT k.request_id FROM ccproxy.request_key k
              WHERE k.claimed_at < now() - least(config.part_window, config.retention)
-             LIMIT slice FOR UPDATE OF k SKIP LOCKED) AS k;
+             ORDER BY k.claimed_at LIMIT slice FOR UPDATE OF k SKIP LOCKED) AS k;
     DELETE FROM ccproxy.request_part p WHERE p.request_id = ANY (old);
     DELETE FROM ccproxy.request_key k WHERE k.request_id = ANY (old);
     total := coalesce(cardinality(old), 0);
     DELETE FROM ccproxy.ingest_batch b
      WHERE b.batch_id IN (SELECT o.batch_id FROM ccproxy.ingest_batch o
-                           WHERE o.committed_at < now() - interval '1 day' LIMIT slice);
+                           WHERE o.committed_at < now() - interval '1 day' ORDER BY o.committed_at LIMIT slice);
     GET DIAGNOSTICS n = ROW_COUNT;
     total := total + n;
 
@@ -188,8 +202,17 @@ DECLARE
     full_trim    CONSTANT integer := 10000; -- rows that trimming takes at most
     tries        CONSTANT integer := 3;     -- to drop partitions; as many go at most
     try_pause_ms CONSTANT integer := 100;
-    result bigint := ccproxy._run_job(job);
+    run_pause    CONSTANT interval := interval '10 minutes'; -- after as many went, for somebody to notice
+    result bigint;
 BEGIN
+    -- its last step dropped one: there may be more
+    IF job = 'retention' AND round = 0
+       AND EXISTS (SELECT FROM ccproxy.job j
+                    WHERE j.name = 'retention' AND j.last_result > 0 AND j.failed_at IS DISTINCT FROM j.last_run
+                      AND now() BETWEEN j.last_run AND j.last_run + run_pause) THEN
+        RETURN NULL;
+    END IF;
+    result := ccproxy._run_job(job);
     RETURN CASE
         -- The minutes that are being written to are dirty again at once: only
         -- what was left is worth another step.
@@ -219,10 +242,13 @@ DECLARE
     pause_ms integer;
 BEGIN
     -- The lock lasts for a transaction, so each asks for it; whoever does not
-    -- get it leaves the rest to the other.
+    -- get it leaves the rest to the other. Jobs rely on seeing what was committed
+    -- before each of their statements, whatever isolation the session is used to.
     FOREACH job IN ARRAY ARRAY['partitions', 'refresh', 'trim', 'summaries', 'retention'] LOOP
         round := 0;
         LOOP
+            COMMIT;
+            SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
             IF NOT ccproxy._may_maintain() THEN
                 RETURN;
             END IF;
@@ -237,7 +263,7 @@ BEGIN
 END
 $$;
 COMMENT ON PROCEDURE ccproxy.maintain() IS
-'All housekeeping: makes partitions ahead, refreshes rollups (for at most 4 seconds), trims keys, parts, batch ids, rejected_event and expired rollups, summarises the BRIN index, and drops expired partitions (at most three; each in its own transaction, with a lock_timeout of 100 ms, three tries). CALL it every few seconds, and again at once while ccproxy.health says it is behind, outside a transaction (it commits); safe from several callers at once: the second returns at once. How the jobs went is in ccproxy.health.';
+'All housekeeping: makes partitions ahead, refreshes rollups (for at most 4 seconds), trims keys, parts, batch ids, rejected_event and expired rollups, summarises the BRIN index, and drops expired partitions (at most three, and after three none for ten minutes; each in its own transaction, with a lock_timeout of 100 ms, three tries). CALL it every few seconds, and again at once while ccproxy.health says it is behind, outside a transaction (it commits); safe from several callers at once: the second returns at once. How the jobs went is in ccproxy.health.';
 
 -- The oldest raw row, partition by partition: usually the first has it.
 CREATE FUNCTION ccproxy._oldest_row() RETURNS timestamptz
