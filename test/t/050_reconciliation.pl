@@ -135,6 +135,14 @@ sub stamp
 	return sprintf '%04d-%02d-%02d %02d:%02d:%02d.%s+00', $t[5] + 1900, $t[4] + 1, @t[ 3, 2, 1, 0 ], $us;
 }
 
+# Everything rolled up, and all of it asked for by each cube: what a step has
+# changed without a mark stays wrong then.
+sub rolled_up
+{
+	return join "\n", 'SELECT truth.roll_up();',
+	  map { sprintf 'SELECT truth.check(%s, %s, %s, NULL, %s);', at($now - 13 * 86400), at($now + 600), @$_ } [ 'NULL', "'UTC'" ], [ "'day,model'", "'Europe/Berlin'" ], [ "'user'", "'UTC'" ];
+}
+
 # One step of a history, as SQL.
 my @ways = (
 	# events, some of them sent before
@@ -178,20 +186,24 @@ my @ways = (
 		return "SET client_min_messages = error; SELECT ccproxy.set_price('" . pick(@models) . "', " . rnd(40) . ', ' . rnd(90) . ", effective_from => " . at($m) . ") > 0; RESET client_min_messages;\n"
 		  . 'CALL ccproxy.reprice(' . pick('', "from_ts => " . at($m), "only_unpriced => true", "model => '" . pick(@models) . "', batch_rows => 7") . ');';
 	},
-	sub { return "SELECT ccproxy.set_cost_source('" . pick('computed', 'reported_if_unpriced') . "') >= 0;" },
+	# the other of the two sources of costs
+	sub {
+		return join "\n", rnd(2) ? 'SELECT truth.roll_up();' : (),
+		  q{SELECT ccproxy.set_cost_source(CASE cost_source WHEN 'computed' THEN 'reported_if_unpriced' ELSE 'computed' END) >= 0 FROM ccproxy.configuration;}, rolled_up();
+	},
 	# somebody changes, moves or deletes rows by hand, and says so
 	(sub {
-		my $m = at(moment());
+		my $m = at(pick(moment(), sprintf '%d.%06d', $now - 3600 - rnd(86400 * 12), rnd(1000000)));
 		my $hour = "ts >= $m - interval '1 hour' AND ts < $m";
 		my $change = pick(
 			"UPDATE ccproxy.request_log SET input_cost = coalesce(input_cost, 0) + 7, price_id = 4, status_code = 503 WHERE $hour;",
 			"UPDATE ccproxy.request_log SET model = 'renamed', user_id = NULL, output_tokens = NULL WHERE $hour AND parts IS NULL;",
 			"UPDATE ccproxy.request_log SET ts = ts - interval '61 minutes' WHERE $hour AND parts IS NULL;",
 			"DELETE FROM ccproxy.request_log WHERE $hour AND parts IS NULL;");
-		return "SELECT ccproxy.ensure_partitions($m - interval '1 day', $m) >= 0;\nBEGIN; $change SELECT ccproxy.mark_dirty($m - interval '3 hours', $m) >= 0; COMMIT;";
-	}) x 2,
-	# marks without a change, also of times whose raw rows have expired
-	(sub { return 'INSERT INTO ccproxy.dirty_minute (minute) VALUES ' . join(', ', map { "(ccproxy._bucket('m', " . at(moment()) . '))' } 1 .. 1 + rnd(20)) . ';' }) x 2,
+		return "SELECT ccproxy.ensure_partitions($m - interval '1 day', $m) >= 0;\nBEGIN; $change SELECT ccproxy.mark_dirty($m - interval '3 hours', $m) >= 0; COMMIT;" . (rnd(2) ? "\n" . rolled_up() : '');
+	}) x 3,
+	# marks without a change, of a minute or a moment of it, also of times whose raw rows have expired
+	(sub { return 'INSERT INTO ccproxy.dirty_minute (minute) VALUES ' . join(', ', map { '(' . pick("ccproxy._bucket('m', " . at(moment()) . ')', at(moment())) . ')' } 1 .. 1 + rnd(20)) . ';' }) x 2,
 	# detail expires
 	(sub {
 		my $minutes = 1 + rnd(8);
@@ -205,8 +217,8 @@ my @ways = (
 	(sub { return "SELECT ccproxy.set_retention(partitions => '" . pick('hour', 'hour', 'day', 'week') . "') IS NULL;" }) x 2,
 	# new partitions of the other kind
 	sub { return $unlogged ? "SELECT ccproxy.set_storage('" . pick('unlogged', 'unlogged', 'logged') . "') IS NULL;" : 'SELECT ccproxy.refresh();' },
-	# as after a restore into another cluster, where transaction ids are smaller
-	sub { return "UPDATE ccproxy.rollup_state SET system_identifier = 1, marks_from = '4611686018427387904';" });
+	# as after a restore into another cluster, or a clone of the same, where transaction ids are smaller
+	sub { return 'UPDATE ccproxy.rollup_state SET system_identifier = ' . pick('1', 'system_identifier') . ", marks_from = '4611686018427387904';" });
 
 my @times = qw(minute quarter hour day);
 my @dimensions = qw(model endpoint method status error_type user team api_key session provider service_tier);
@@ -296,7 +308,7 @@ for my $round ($first .. $first + $rounds - 1)
 	@sent = ();
 	$node->safe_psql('postgres', "CREATE DATABASE $db");
 	$node->safe_psql($db, "CREATE EXTENSION ccproxy_metrics;\nDO \$\$ BEGIN PERFORM ccproxy.create_metrics_table(retention => interval '400 days'); END \$\$;\n$oracle");
-	$node->safe_psql($db, "SELECT ccproxy.set_storage('unlogged'), ccproxy.set_retention(minutes => '399 days', quarters => '399 days', user_hours => '399 days')") if $unlogged;
+	$node->safe_psql($db, "SELECT ccproxy.set_storage('unlogged'), ccproxy.set_retention(minutes => '399 days', quarters => '399 days', user_hours => '399 days'); UPDATE truth.discarded SET minutes = NULL") if $unlogged;
 	my ($answers, $complaints) = ('', '');
 	my $live = sub {
 		my ($sql) = @_;

@@ -104,6 +104,21 @@ BEGIN
     END LOOP;
 END $$;
 
+CREATE FUNCTION truth.roll_up() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    WHILE ccproxy.refresh(1000) > 0 LOOP END LOOP;
+END $$;
+
+-- Marks that were taken of times whose raw rows have expired: refresh() counts
+-- them too. NULL in histories whose crashes throw away marks.
+CREATE TABLE truth.discarded AS SELECT 0::bigint AS minutes;
+CREATE FUNCTION truth.taken() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE truth.discarded SET minutes = minutes + (SELECT count(DISTINCT t.minute) FROM taken t, ccproxy.rollup_state s WHERE t.minute < s.raw_from);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER taken AFTER DELETE ON ccproxy.dirty_minute REFERENCING OLD TABLE AS taken FOR EACH STATEMENT EXECUTE FUNCTION truth.taken();
+
 -- One question to stats(): 'ok' and how many groups, or what is wrong.
 CREATE FUNCTION truth.check(from_ts timestamptz, to_ts timestamptz, group_by text, filters jsonb, time_zone text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -213,6 +228,10 @@ BEGIN
         OR EXISTS (SELECT FROM unnest(o.bucket_counts, n.bucket_counts) AS b(old, new) WHERE b.new < b.old OR b.new IS NULL) LIMIT 1;
     IF FOUND THEN -- not "bad IS NOT NULL": that is, all of it
         RETURN 'MISMATCH counter fell: ' || to_jsonb(bad)::text;
+    END IF;
+    SELECT s.discarded_marks, d.minutes INTO bad FROM ccproxy.rollup_state s, truth.discarded d WHERE s.discarded_marks <> d.minutes;
+    IF FOUND THEN
+        RETURN 'MISMATCH discarded marks: ' || to_jsonb(bad)::text;
     END IF;
     DELETE FROM truth.sample;
     INSERT INTO truth.sample SELECT * FROM ccproxy.prometheus;
