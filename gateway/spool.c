@@ -610,9 +610,11 @@ spooler_main(void *arg)
 	return NULL;
 }
 
-static void
-free_spool(struct spool *sp)
+void
+spool_free(struct spool *sp)
 {
+	if (sp == NULL)
+		return;
 	while (sp->ahead != NULL)
 	{
 		struct ahead *next = sp->ahead->next;
@@ -653,7 +655,7 @@ spool_open(const struct settings *settings, const struct spool_host *host)
 		return sp;
 	log_event(LOG_LEVEL_ERROR, "spool_failed", LOG_STR("reason", strerror(rc)));
 	spool_file_close(&sp->file);
-	free_spool(sp);
+	spool_free(sp);
 	return NULL;
 }
 
@@ -667,7 +669,6 @@ spool_close(struct spool *sp)
 	pthread_mutex_unlock(&sp->lock);
 	queue_wake(sp->host->queue->spooler_fd);
 	pthread_join(sp->thread, NULL);
-	free_spool(sp);
 }
 
 void

@@ -43,6 +43,8 @@ struct spool_counts
 struct spool *spool_open(const struct settings *settings, const struct spool_host *host);
 /* Spools or refuses all that is left, ends the thread and closes the file. */
 void		spool_close(struct spool *sp);
+/* Frees it, after spool_close and when nobody can ask for its counts any more. */
+void		spool_free(struct spool *sp);
 /* Lets the readers of gauges see the present. */
 void		spool_counts(struct spool *sp, struct spool_counts *counts);
 

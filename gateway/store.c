@@ -576,7 +576,6 @@ store_close(struct store *s, int deadline_ms)
 	drain_free(&s->drain);
 	drain_init(&s->drain, NULL);
 	spool_close(s->spool);
-	s->spool = NULL;
 }
 
 void
@@ -584,6 +583,7 @@ store_free(struct store *s)
 {
 	if (s == NULL)
 		return;
+	spool_free(s->spool);
 	batch_free(&s->batch);
 	copy_buffer_free(&s->committer.buffer);
 	copy_buffer_free(&s->committer.times);

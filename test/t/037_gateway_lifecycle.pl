@@ -175,6 +175,26 @@ sub curl
 
 # -------------------------------------------------------------------- the end
 
+{
+	# whoever asks is answered to the end: a client that is slow to send its body
+	# keeps the gateway alive for a while after the store has closed
+	$gateway = CCProxy->start(node => $node, args => [ '--shutdown-deadline-s', 1 ]);
+	my $slow = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $gateway->{port});
+	syswrite($slow, "POST /metrics/api/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n[");
+	CCProxy::wait_until('the request', sub { $gateway->get('/readyz')->{status} == 200 });
+	kill('TERM', $gateway->{pid});
+	my @words;
+	while ($gateway->alive)
+	{
+		my $r = $gateway->get('/readyz');
+		push @words, "$r->{status} " . ($r->{json}{state} // '') if $r->{status} != 599;
+		$gateway->get($_) for '/metrics/prometheus', '/metrics/api/health', '/metrics/api/budget/check?user=a';
+		sleep 0.05;
+	}
+	is($gateway->{status}, 0, 'asked how it is until its end, it ends well') or diag($gateway->log_text);
+	cmp_ok(scalar(grep { $_ eq '503 draining' } @words), '>', 20, '... and says that it drains') or diag("@words");
+}
+
 for my $twice (0, 1)
 {
 	$gateway = CCProxy->start(node => $node, args => [ '--shutdown-deadline-s', $twice ? 60 : 1, '--metrics-flush-interval', '60s' ]);
