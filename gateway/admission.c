@@ -96,18 +96,25 @@ check_framing(struct request *r)
 				  "Host, and Content-Length or Transfer-Encoding: chunked, may each be given once.");
 }
 
-static void
-check_host(struct request *r)
+/* Is the request meant for this gateway, which goes by whatever name or by its own? Sets
+ * the answer when it is not. */
+static bool
+is_for_us(struct request *r, const char *host, bool any_name)
 {
-	struct gateway *g = r->gateway;
-	const char *host = request_header(r, "Host");
-	bool		tokens = auth_required(g->auth, AUTH_INGEST) && auth_required(g->auth, AUTH_READ);
-
-	if (auth_host_allowed(g->settings, tokens, host) && auth_origin_allowed(request_header(r, "Origin"), host))
-		return;
+	if (auth_host_allowed(r->gateway->settings, any_name, host) && auth_origin_allowed(request_header(r, "Origin"), host))
+		return true;
 	metric_add(METRIC_REFUSED_HOST, 1);
 	request_error(r, MHD_HTTP_FORBIDDEN,
 				  "The Host or Origin header names a place this gateway does not serve (see allowed_hosts).");
+	return false;
+}
+
+static void
+check_host(struct request *r)
+{
+	struct auth *auth = r->gateway->auth;
+
+	(void) is_for_us(r, request_header(r, "Host"), auth_required(auth, AUTH_INGEST) && auth_required(auth, AUTH_READ));
 }
 
 /* A token that is limited to one user reads nothing else. */
@@ -171,7 +178,14 @@ check_token(struct request *r)
 										 request_header(r, "Cookie"), wall_clock_us() / 1000, r->limited_user);
 
 	if (result == AUTH_MISSING && is_open(r))
+	{
+		/* as without tokens: a page under a name that was made to resolve to us must not read it */
+		const char *host = request_header(r, "Host");
+
+		if (!is_for_us(r, host, host != NULL && auth_host_is_address(host)))
+			return;
 		result = AUTH_ALLOWED;
+	}
 	switch (result)
 	{
 		case AUTH_ALLOWED:

@@ -2,6 +2,7 @@
  * Tokens, Host and Origin (auth.h). The token lists are replaced whole under a
  * read-write lock; struct auth owns them.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
@@ -389,6 +390,26 @@ auth_host_allowed(const struct settings *settings, bool has_tokens, const char *
 		p += n;
 	}
 	return false;
+}
+
+bool
+auth_host_is_address(const char *host)
+{
+	char		name[INET6_ADDRSTRLEN];
+	size_t		len = host_name_length(host);
+	unsigned char address[sizeof(struct in6_addr)];
+	bool		v6 = len >= 2 && host[0] == '[' && host[len - 1] == ']';
+
+	if (v6)
+	{
+		host++;
+		len -= 2;
+	}
+	if (len >= sizeof(name))
+		return false;
+	memcpy(name, host, len);
+	name[len] = '\0';
+	return inet_pton(v6 ? AF_INET6 : AF_INET, name, address) == 1;
 }
 
 bool

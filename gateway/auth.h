@@ -77,6 +77,8 @@ bool		auth_required(struct auth *a, enum auth_scope scope);
  * 127.0.0.1 is how a web page would reach us). Pure.
  */
 bool		auth_host_allowed(const struct settings *settings, bool has_tokens, const char *host);
+/* Is it an address? No name, so nobody can make it resolve to something else. Pure. */
+bool		auth_host_is_address(const char *host);
 /* Is this Origin (NULL: none) that of the host itself? Pure. */
 bool		auth_origin_allowed(const char *origin, const char *host);
 /* Takes a token file apart: calls add for each token and the user it is

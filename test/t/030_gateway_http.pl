@@ -447,6 +447,19 @@ like($gateway->log_text, qr/event=draining.*event=stopped/s, 'after draining');
 }
 
 {
+	# reading is open, posting is not: what is open is so to the dashboard, not to any page
+	my @tokens = ('--ingest-token-file', file('open_ingest', "ingest-token-1\n"), '--read-token-file', file('open_read', "read-token-1\n"));
+	$gateway = CCProxy->start(node => $node, listen => '0.0.0.0:0', args => [ @tokens, '--dashboard-auth-required=false', '--allowed-hosts=dash.example' ]);
+	my $read = sub { raw($gateway, "GET /metrics/api/stats HTTP/1.1\r\nHost: $_[0]\r\n" . ($_[1] // '') . "\r\n", qr/\}/) };
+	like($read->($_), qr{^HTTP/1.1 200 }, "dashboard_auth_required=false, under $_")
+		for "127.0.0.1:$gateway->{port}", 'localhost', 'dash.example', '10.9.8.7:80', '[fe80::1]';
+	like($read->('evil.example'), qr{^HTTP/1.1 403 .*allowed_hosts}s, 'but not under a foreign name');
+	like($read->('evil.example', "Authorization: Bearer read-token-1\r\n"), qr{^HTTP/1.1 200 }, '... unless with a token');
+	is($gateway->post(event())->{status}, 401, 'and posting needs one');
+	is($gateway->stop, 0, 'it ends well');
+}
+
+{
 	$gateway = CCProxy->start(node => $node, args => [ '--metrics-enabled=false' ], ready => 0);
 	$r = $gateway->post(event(request_id => 'not stored'));
 	is($r->{status}, 200, 'metrics_enabled=false');

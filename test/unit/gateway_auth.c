@@ -183,6 +183,11 @@ test_hosts(struct settings *s)
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		ok(!auth_host_allowed(s, false, bad[i]), bad[i]);
 	ok(auth_host_allowed(s, true, "evil.example"), "with tokens the host does not matter");
+	ok(auth_host_is_address("10.9.8.7:80") && auth_host_is_address("10.9.8.7") && auth_host_is_address("[fe80::1]:80") &&
+	   auth_host_is_address("[::2]"), "addresses");
+	ok(!auth_host_is_address("10.9.8.7.evil.example:80") && !auth_host_is_address("10.9.8") && !auth_host_is_address("[::2") &&
+	   !auth_host_is_address("[10.9.8.7]") && !auth_host_is_address("[") && !auth_host_is_address("") &&
+	   !auth_host_is_address("[1111111111111111111111111111111111111111111111111]"), "no addresses");
 	ok(auth_origin_allowed(NULL, "a:1"), "no Origin");
 	ok(auth_origin_allowed("http://a:1", "a:1"), "our own Origin");
 	ok(!auth_origin_allowed("http://a:2", "a:1"), "another port");
