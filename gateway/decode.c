@@ -14,6 +14,8 @@
 #define MESSAGE_BYTES		160
 /* For the first guess at how many events a body holds. */
 #define TYPICAL_EVENT_BYTES 256
+/* Room for so many errors, doubled as they come. */
+#define FIRST_ERRORS		16
 
 /* One call of decode_events. */
 struct decoding
@@ -24,7 +26,9 @@ struct decoding
 	struct decode_result *result;
 	char	   *body;
 	size_t		len;
+	size_t		max_errors;
 	size_t		event_slots;
+	size_t		error_slots;
 	size_t		made_id_slots;
 };
 
@@ -87,16 +91,14 @@ static bool
 add_error(struct decoding *d, size_t index, const char *field, const char *reason)
 {
 	struct decode_result *r = d->result;
+	void	   *slots = r->errors;
 
 	r->nrejected++;
-	if (r->nerrors_listed == DECODE_MAX_ERRORS)
+	if (r->nerrors_listed == d->max_errors)
 		return true;
-	if (r->errors == NULL)
-	{
-		r->errors = arena_alloc(d->arena, DECODE_MAX_ERRORS * sizeof(*r->errors));
-		if (r->errors == NULL)
-			return false;
-	}
+	if (!reserve_slot(d->arena, &slots, &d->error_slots, r->nerrors_listed, sizeof(*r->errors), FIRST_ERRORS))
+		return false;
+	r->errors = slots;
 	r->errors[r->nerrors_listed++] = (struct event_error) {(int32_t) index, field, reason};
 	return true;
 }
@@ -124,6 +126,7 @@ add_event(struct decoding *d, struct json_scan *scan)
 		return false;
 	r->ntoo_long += decoded.too_long;
 	r->ntoo_deep += decoded.too_deep;
+	r->ntoo_wide += decoded.too_wide;
 	if (decoded.status == DECODE_EVENT_REFUSED)
 		return add_error(d, index, decoded.field, decoded.reason);
 	r->nevents++;
@@ -143,7 +146,7 @@ add_event(struct decoding *d, struct json_scan *scan)
 static struct json_scan
 scan_for(struct decoding *d)
 {
-	return (struct json_scan) {.members = d->decoder.members, .max_members = EVENT_MAX_MEMBERS,
+	return (struct json_scan) {.members = d->decoder.members, .max_members = d->decoder.max_fields,
 		.max_depth = d->options->max_depth};
 }
 
@@ -240,7 +243,7 @@ decode_lines(struct decoding *d, const char *p, const char *end)
 			first_error_at = scan.end;
 		}
 		if (!add_error(d, d->result->total++, "",
-					   d->result->nerrors_listed == DECODE_MAX_ERRORS ? "" :
+					   d->result->nerrors_listed == d->max_errors ? "" :
 					   arena_format(d->arena, "is not valid JSON: %s at byte %zu of the line",
 									scan.error, (size_t) (scan.end - line))))
 			return fail_memory(d);
@@ -272,7 +275,8 @@ decode_events(struct arena *arena, char *body, size_t len,
 			  const struct decode_options *options, struct decode_result *result)
 {
 	static const char byte_order_mark[] = "\xef\xbb\xbf";
-	struct decoding d = {.arena = arena, .options = options, .result = result, .body = body, .len = len};
+	struct decoding d = {.arena = arena, .options = options, .result = result, .body = body, .len = len,
+		.max_errors = options->max_errors > 0 ? options->max_errors : DECODE_MAX_ERRORS};
 	const char *p = body;
 	const char *end = body + len;
 	enum decode_status status;
@@ -287,7 +291,8 @@ decode_events(struct arena *arena, char *body, size_t len,
 	p = json_skip_space(p, end);
 	if (p == end)
 		return fail(&d, DECODE_BAD_BODY, "the body is empty");
-	event_decoder_init(&d.decoder, arena, body, options, result);
+	if (!event_decoder_init(&d.decoder, arena, body, options, result))
+		return fail_memory(&d);
 	status = decode_body(&d, p, end);
 	event_decoder_free(&d.decoder);
 	return status;

@@ -24,7 +24,8 @@
 
 #define DECODE_MAX_EVENTS		10000		/* default of options.max_events */
 #define DECODE_MAX_EVENT_BYTES	(1 << 20)	/* default of options.max_event_bytes */
-#define DECODE_MAX_ERRORS		100			/* errors listed; all are counted */
+#define DECODE_MAX_ERRORS		100			/* default of options.max_errors */
+#define DECODE_MAX_FIELDS		256			/* default of options.max_fields */
 #define DECODE_MAX_IGNORED		32			/* ignored field names listed */
 
 struct decode_options
@@ -35,6 +36,8 @@ struct decode_options
 	size_t		max_events;		/* more than this: DECODE_TOO_MANY */
 	size_t		max_event_bytes;	/* a longer event is refused by index */
 	int			max_depth;		/* a deeper one too; 0: JSON_MAX_DEPTH */
+	size_t		max_fields;		/* one with more too; 0: DECODE_MAX_FIELDS */
+	size_t		max_errors;		/* errors listed, all are counted; 0: DECODE_MAX_ERRORS */
 	/* what is private never leaves the decoder */
 	bool		hash_user_ids;
 	bool		drop_client_ip;
@@ -64,12 +67,13 @@ struct decode_result
 {
 	struct event *events;		/* passed validation, in the body's order */
 	size_t		nevents;
-	struct event_error *errors;	/* the first DECODE_MAX_ERRORS, by index */
+	struct event_error *errors;	/* the first max_errors, by index */
 	size_t		nerrors_listed;
 	size_t		nrejected;		/* events refused: total - nevents */
 	size_t		total;			/* events in the body */
 	size_t		ntoo_long;		/* of the refused: beyond max_event_bytes */
 	size_t		ntoo_deep;		/* ... beyond max_depth */
+	size_t		ntoo_wide;		/* ... beyond max_fields */
 	size_t		nahead;			/* had a timestamp too far ahead: stored as now */
 	const char **ignored;		/* distinct names of fields nobody knows */
 	size_t		nignored;

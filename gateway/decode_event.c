@@ -7,6 +7,7 @@
  */
 #include "gateway/decode_event.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "gateway/copy.h"
@@ -110,6 +111,7 @@ struct reading
 		const char *text;
 		uint32_t	len;
 	}			secrets[SECRET_SOURCES];
+	size_t		unknown_mask;	/* of the table of unknown members; 0: not begun */
 	bool		timed;			/* by timestamp or by ts */
 	const struct json_member *timestamp;	/* when it was too far ahead */
 };
@@ -359,6 +361,9 @@ note_ignored(struct reading *r, const struct json_member *m)
 
 	if (result->nignored == DECODE_MAX_IGNORED)
 		return true;
+	for (size_t i = 0; i < result->nignored; i++)
+		if (strlen(result->ignored[i]) == m->key_len && memcmp(result->ignored[i], m->key, m->key_len) == 0)
+			return true;
 	name = printable_name(r->d->arena, m->key, m->key_len);
 	for (size_t i = 0; i < result->nignored; i++)
 		if (strcmp(result->ignored[i], name) == 0)
@@ -373,26 +378,59 @@ note_ignored(struct reading *r, const struct json_member *m)
 	return true;
 }
 
-/* True when an unknown key stood in the event before. */
+/* A hash nobody can aim at who does not know the installation's secret. */
+static uint64_t
+hash_key(const struct event_decoder *d, const char *key, uint32_t len)
+{
+	uint64_t	h = len;
+
+	memcpy(&h, d->options->facts->hash_secret, sizeof(h));
+	for (uint32_t i = 0; i < len; i++)
+	{
+		h = (h ^ (unsigned char) key[i]) * UINT64_C(0x9e3779b97f4a7c15);
+		h ^= h >> 29;
+	}
+	return h ^ h >> 32;
+}
+
+/* Room for so many keys, half of it empty: a power of two. */
+static size_t
+unknown_slots(size_t nkeys)
+{
+	size_t		slots = 2;
+
+	while (slots < 2 * nkeys)
+		slots *= 2;
+	return slots;
+}
+
+/* True when an unknown key stood in the event before; else it has now. */
 static bool
-unknown_repeats(const struct reading *r, const uint8_t *found, size_t i)
+unknown_repeats(struct reading *r, size_t nmembers, size_t i)
 {
 	const struct json_member *m = &r->d->members[i];
+	uint16_t   *table = r->d->unknown;
+	size_t		slot;
 
-	for (size_t j = 0; j < i; j++)
+	if (r->unknown_mask == 0)
 	{
-		const struct json_member *other = &r->d->members[j];
+		r->unknown_mask = unknown_slots(nmembers) - 1;
+		memset(table, 0, (r->unknown_mask + 1) * sizeof(*table));
+	}
+	for (slot = hash_key(r->d, m->key, m->key_len) & r->unknown_mask; table[slot] != 0; slot = (slot + 1) & r->unknown_mask)
+	{
+		const struct json_member *other = &r->d->members[table[slot] - 1];
 
-		if (found[j] == KEY_UNKNOWN && other->key_len == m->key_len &&
-			memcmp(other->key, m->key, m->key_len) == 0)
+		if (other->key_len == m->key_len && memcmp(other->key, m->key, m->key_len) == 0)
 			return true;
 	}
+	table[slot] = (uint16_t) (i + 1);
 	return false;
 }
 
-/* One member: which key it is, then its value. found[i] is set. */
+/* One member of so many: which key it is, then its value. */
 static bool
-read_member(struct reading *r, uint8_t *found, size_t i)
+read_member(struct reading *r, size_t nmembers, size_t i)
 {
 	const struct json_member *m = &r->d->members[i];
 	uint8_t		key = r->d->expected[i];
@@ -400,10 +438,9 @@ read_member(struct reading *r, uint8_t *found, size_t i)
 	if (key == KEY_UNKNOWN || keys[key].len != m->key_len ||
 		memcmp(keys[key].name, m->key, m->key_len) != 0)
 		key = r->d->expected[i] = find_key(m->key, m->key_len);
-	found[i] = key;
 	if (key == KEY_UNKNOWN)
 	{
-		if (unknown_repeats(r, found, i))
+		if (unknown_repeats(r, nmembers, i))
 			return refuse(r, printable_name(r->d->arena, m->key, m->key_len), "is there twice");
 		return m->type == JSON_NULL ? true : note_ignored(r, m);
 	}
@@ -570,22 +607,33 @@ finish_event(struct reading *r, struct event *event)
 	return true;
 }
 
-void
+bool
 event_decoder_init(struct event_decoder *d, struct arena *arena, char *body,
 				   const struct decode_options *options, struct decode_result *result)
 {
+	const size_t max = options->max_fields > 0 ? options->max_fields : DECODE_MAX_FIELDS;
+	const size_t slots = unknown_slots(max);
+
+	d->max_fields = max;
+	d->members = malloc(max * sizeof(*d->members) + slots * sizeof(*d->unknown) + max);
+	if (d->members == NULL)
+		return false;
+	d->unknown = (uint16_t *) (d->members + max);
+	d->expected = (uint8_t *) (d->unknown + slots);
 	d->arena = arena;
 	d->options = options;
 	d->result = result;
 	d->body = body;
 	keyhash_cache_init(&d->hashes, options->facts->hash_secret, options->facts->hash_secret_len);
-	memset(d->expected, KEY_UNKNOWN, sizeof(d->expected));
+	memset(d->expected, KEY_UNKNOWN, max);
+	return true;
 }
 
 void
 event_decoder_free(struct event_decoder *d)
 {
 	keyhash_cache_free(&d->hashes);
+	free(d->members);
 }
 
 void
@@ -593,7 +641,6 @@ decode_event(struct event_decoder *d, struct json_scan *scan, struct event *even
 			 struct decoded_event *out)
 {
 	struct reading r = {.d = d, .out = out, .kind = EVENT_KIND_COMPLETE};
-	uint8_t		found[EVENT_MAX_MEMBERS];
 
 	*out = (struct decoded_event) {.status = DECODE_EVENT_OK};
 	if (scan->type != JSON_OBJECT)
@@ -602,7 +649,7 @@ decode_event(struct event_decoder *d, struct json_scan *scan, struct event *even
 	{
 		const char *field = "";
 
-		if (scan->fault_member >= 0 && scan->fault_member < EVENT_MAX_MEMBERS)
+		if (scan->fault_member >= 0 && (size_t) scan->fault_member < d->max_fields)
 			field = printable_name(d->arena, d->members[scan->fault_member].key,
 								   d->members[scan->fault_member].key_len);
 		out->too_deep = scan->fault == json_fault_depth;
@@ -613,14 +660,17 @@ decode_event(struct event_decoder *d, struct json_scan *scan, struct event *even
 		out->too_long = true;
 		refuse(&r, "", "is too long");
 	}
-	else if (scan->nmembers > EVENT_MAX_MEMBERS)
+	else if (scan->nmembers > d->max_fields)
+	{
+		out->too_wide = true;
 		refuse(&r, "", "has too many fields");
+	}
 	else if (!json_object_decode_texts(d->arena, d->body, scan, d->options->always_cjson))
 		no_memory(&r);
 	else
 	{
 		for (size_t i = 0; i < scan->nmembers; i++)
-			if (!read_member(&r, found, i))
+			if (!read_member(&r, scan->nmembers, i))
 				return;
 		if (complete_values(&r))
 			finish_event(&r, event);

@@ -12,7 +12,6 @@
 #include "gateway/json_check.h"
 #include "gateway/keyhash.h"
 
-#define EVENT_MAX_MEMBERS		256		/* fields in one event, known or not */
 #define EVENT_NAME_BYTES		64		/* of a field's name in an answer */
 
 struct event_decoder
@@ -21,8 +20,11 @@ struct event_decoder
 	const struct decode_options *options;
 	struct decode_result *result;	/* for ignored names */
 	char	   *body;
-	struct json_member members[EVENT_MAX_MEMBERS];
-	uint8_t		expected[EVENT_MAX_MEMBERS];	/* key of each place last time */
+	size_t		max_fields;
+	/* for so many, of one piece of memory */
+	struct json_member *members;
+	uint16_t   *unknown;		/* a table of the unknown ones: places, from 1 */
+	uint8_t    *expected;		/* key of each place last time */
 	struct keyhash_cache hashes;
 };
 
@@ -40,14 +42,17 @@ struct decoded_event
 	bool		made_id;		/* event->request_id was made here */
 	bool		too_long;		/* why it is refused: beyond a limit */
 	bool		too_deep;
+	bool		too_wide;
 	bool		ahead;			/* its time was replaced by that of receipt */
 	const char *made_id_text;	/* terminated copy, when made_id */
 	const char *field;
 	const char *reason;
 };
 
-void		event_decoder_init(struct event_decoder *d, struct arena *arena, char *body,
-							   const struct decode_options *options, struct decode_result *result);
+/* False, with nothing to free, when memory runs out. */
+bool		event_decoder_init(struct event_decoder *d, struct arena *arena, char *body,
+							   const struct decode_options *options, struct decode_result *result)
+			__attribute__((warn_unused_result));
 void		event_decoder_free(struct event_decoder *d);
 /* scan is of one value, made with d->members; event->index is the caller's. */
 void		decode_event(struct event_decoder *d, struct json_scan *scan, struct event *event,

@@ -26,7 +26,7 @@
 #define EXIT_STOPPED		1
 #define EXIT_ARGUMENTS		2
 #define EXIT_REJECTED		3
-#define CHUNK_ROWS			DECODE_MAX_ERRORS	/* so that every refused row has its reason */
+#define CHUNK_ROWS			100
 #define CHUNK_BYTES			((size_t) 1024 * 1024)
 #define CHUNKS				128
 #define ARENA_BYTES			((size_t) 256 * 1024 * 1024)
@@ -252,7 +252,7 @@ start_chunk(struct import *im, struct chunk *c)
 		return true;
 	arena_init(&c->arena, ARENA_BYTES);
 	ingest_options_open(&options, im->settings, im->store);
-	options.decode.max_events = CHUNK_ROWS;
+	options.decode.max_events = options.decode.max_errors = CHUNK_ROWS;	/* every refused row has its reason */
 	status = decode_events(&c->arena, c->body.data, c->body.len, &options.decode, &c->decoded);
 	c->submission = (struct submission) {
 		.events = c->decoded.events, .nevents = c->decoded.nevents, .nbytes = c->arena.total,

@@ -14,11 +14,12 @@
 
 #include "extension/event_fields.h"
 #include "gateway/json_check.h"
+#include "gateway/settings.h"
 
 #define SQLITE_MAGIC		"SQLite format 3"	/* with its NUL, 16 bytes */
 #define MADE_ID_CHARS		32
 #define NUMBER_BYTES		40
-#define MAX_MEMBERS			256
+#define MAX_MEMBERS			SETTINGS_EVENT_FIELDS_MAX
 
 enum value_kind
 {

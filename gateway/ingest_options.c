@@ -18,6 +18,8 @@ ingest_options_open(struct ingest_options *o, const struct settings *settings, s
 		.max_events = (size_t) settings->max_events_per_request,
 		.max_event_bytes = (size_t) settings->max_event_bytes,
 		.max_depth = (int) settings->max_depth,
+		.max_fields = (size_t) settings->max_event_fields,
+		.max_errors = (size_t) settings->max_listed_errors,
 		.hash_user_ids = settings->hash_user_ids,
 		.drop_client_ip = settings->drop_client_ip,
 		.drop_user_agent = settings->drop_user_agent,

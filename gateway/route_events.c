@@ -70,7 +70,7 @@ answer_counts(struct request *r, bool stored)
 	text_i64(&t, (int64_t) rejected);
 	text_puts(&t, ", \"errors\": [");
 	write_errors(&t, d->errors, listed, 0);
-	for (size_t i = 0; stored && i < d->nevents && listed < DECODE_MAX_ERRORS; i++)
+	for (size_t i = 0; stored && i < d->nevents && listed < (size_t) settings->max_listed_errors; i++)
 	{
 		const struct event *e = &d->events[i];
 		struct event_error error = {e->index, "", e->reject_reason ? e->reject_reason : "The database refused it."};
@@ -81,6 +81,7 @@ answer_counts(struct request *r, bool stored)
 		listed++;
 	}
 	text_puts(&t, "]");
+	metric_add(METRIC_ERRORS_UNLISTED, rejected - listed);
 	if (d->nmade_ids > 0)
 	{
 		text_puts(&t, ", \"request_ids\": {");
@@ -175,6 +176,7 @@ handle(struct request *r)
 	metric_add(METRIC_EVENTS_AHEAD, r->decoded.nahead);
 	metric_add(METRIC_LIMIT_EVENT_BYTES, r->decoded.ntoo_long);
 	metric_add(METRIC_LIMIT_DEPTH, r->decoded.ntoo_deep);
+	metric_add(METRIC_LIMIT_FIELDS, r->decoded.ntoo_wide);
 	if (r->decoded.nevents == 0)
 	{
 		answer_counts(r, true);
@@ -216,7 +218,7 @@ finish(struct request *r, bool expired)
 	if (expired)
 		request_unavailable(r, METRIC_REFUSED_DEADLINE, store_retry_after_s(r->gateway->store),
 							"The database did not confirm in time; the events may have been stored. Post them again: "
-							"what is there already counts once.");
+							"those with a request_id count once.");
 	else if (r->submission.result == SUBMISSION_STORED)
 		answer_counts(r, true);
 	else

@@ -35,6 +35,8 @@
 	C(REFUSED_HEADER, "ccproxy_gateway_refused_total", "reason=\"header\"", "") \
 	C(LIMIT_EVENT_BYTES, "ccproxy_gateway_events_over_limit_total", "limit=\"max_event_bytes\"", "Rejected events that were beyond a limit.") \
 	C(LIMIT_DEPTH, "ccproxy_gateway_events_over_limit_total", "limit=\"max_depth\"", "") \
+	C(LIMIT_FIELDS, "ccproxy_gateway_events_over_limit_total", "limit=\"max_event_fields\"", "") \
+	C(ERRORS_UNLISTED, "ccproxy_gateway_errors_unlisted_total", "", "Rejected events whose reason the answer did not list (max_listed_errors).") \
 	C(RELOADS, "ccproxy_gateway_reloads_total", "outcome=\"ok\"", "Reloads of the settings, by outcome.") \
 	C(RELOADS_FAILED, "ccproxy_gateway_reloads_total", "outcome=\"failed\"", "") \
 	C(CONNECTION_LIMIT, "ccproxy_gateway_connection_limit_reached_total", "", "Times the last free connection was taken: further clients wait to be accepted.") \

@@ -43,6 +43,9 @@
 #define HTTP_CONNECTIONS_PER_WORKER 120
 #define HTTP_WORKERS_MIN 6
 
+/* The most max_event_fields can be: room for each is kept while a body is decoded. */
+#define SETTINGS_EVENT_FIELDS_MAX 4096
+
 #define SETTINGS(S) \
 	S(TEXT, listen, "listen", "127.0.0.1:8787", 0, 0, false, \
 	  "address and port to listen on; beyond loopback both token files are required") \
@@ -82,6 +85,10 @@
 	  "largest single event") \
 	S(COUNT, max_events_per_request, "max_events_per_request", "10000", 1, 1000000, false, \
 	  "most events in one request") \
+	S(COUNT, max_event_fields, "max_event_fields", "256", 1, SETTINGS_EVENT_FIELDS_MAX, false, \
+	  "fields of an event, known or not; one with more is rejected") \
+	S(COUNT, max_listed_errors, "max_listed_errors", "100", 1, 1000000, false, \
+	  "rejected events an answer lists; all are counted") \
 	S(COUNT, max_depth, "max_depth", "64", 1, 512, false, \
 	  "deepest nesting of an event; a deeper one is rejected") \
 	S(COUNT, max_gzip_ratio, "max_gzip_ratio", "200", 2, 10000, false, \
@@ -157,7 +164,7 @@
  */
 #define SETTINGS_RELOADABLE(R) \
 	R(allowed_hosts) R(tls_cert_file) R(tls_key_file) R(metrics_enabled) R(prometheus_enabled) R(dashboard_enabled) \
-	R(max_body_bytes) R(max_event_bytes) R(max_events_per_request) R(max_depth) R(max_gzip_ratio) \
+	R(max_body_bytes) R(max_event_bytes) R(max_events_per_request) R(max_event_fields) R(max_listed_errors) R(max_depth) R(max_gzip_ratio) \
 	R(max_requests_per_second) R(header_timeout_ms) R(body_timeout_ms) R(request_deadline_ms) \
 	R(shutdown_deadline_ms) R(ingest_token_file) R(read_token_file) R(hash_user_ids) R(drop_client_ip) \
 	R(drop_user_agent) R(drop_error_message) R(log_level)

@@ -64,7 +64,7 @@ local $SIG{PIPE} = 'IGNORE';
 # ------------------------------------------------------------------ sizes
 
 start('--max-body-bytes', 3_000_000, '--max-event-bytes', 1000, '--max-depth', 5, '--max-events-per-request', 3, '--max-gzip-ratio', 20,
-	'--max-header-bytes', 8192);
+	'--max-header-bytes', 8192, '--max-event-fields', 6, '--max-listed-errors', 1);
 is(refused('too_large'), 0, 'nothing was too large so far');
 like(answer(do { my $s = connection(); print $s head('Content-Length' => 3_000_001); $s }), qr{^HTTP/1.1 413 .*max_body_bytes}s, 'max_body_bytes, announced');
 is(refused('too_large'), 1, '... counted');
@@ -89,6 +89,13 @@ $r = $gateway->post([ event(metadata => { a => { b => { c => 1 } } }), event(met
 is_deeply([ @{ $r->{json} }{qw(accepted rejected)} ], [ 1, 1 ], 'max_depth');
 is_deeply($r->{json}{errors}, [ { index => 1, field => 'metadata', reason => 'nested deeper than allowed' } ], '... said so');
 is(metric('ccproxy_gateway_events_over_limit_total{limit="max_depth"}'), 1, '... counted');
+$r = $gateway->post([ event(a => 1, b => 1, c => 1), event(a => 1, b => 1, c => 1, d => 1) ]);
+is_deeply([ @{ $r->{json} }{qw(accepted rejected)}, $r->{json}{errors}[0]{reason} ], [ 1, 1, 'has too many fields' ], 'max_event_fields');
+is(metric('ccproxy_gateway_events_over_limit_total{limit="max_event_fields"}'), 1, '... counted');
+is(metric('ccproxy_gateway_errors_unlisted_total'), 0, 'every error was listed so far');
+$r = $gateway->post([ event(status_code => 1), event(), event(status_code => 2) ]);
+is_deeply([ @{ $r->{json} }{qw(accepted rejected)}, scalar @{ $r->{json}{errors} } ], [ 1, 2, 1 ], 'max_listed_errors');
+is(metric('ccproxy_gateway_errors_unlisted_total'), 1, '... the others are counted');
 like(answer(do { my $s = connection(); print $s "GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Long: " . 'x' x 20_000 . "\r\n\r\n"; $s }),
 	qr{^(HTTP/1.1 431 |\z)}, 'max_header_bytes');
 cmp_ok(refused('header'), '>=', 1, '... counted');

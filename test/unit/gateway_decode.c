@@ -174,16 +174,33 @@ test_limits(void)
 	ok(decode(body) == DECODE_OK && result.nrejected == 149, "149 refusals are counted");
 	is_int((int64_t) result.nerrors_listed, DECODE_MAX_ERRORS, "the first hundred listed");
 	is_int(result.errors[99].index, 99, "in order");
+	options.max_errors = 147;
+	ok(decode(body) == DECODE_OK && result.nrejected == 149 && result.nerrors_listed == 147, "or as many as asked for");
+	is_int(result.errors[146].index, 146, "in order");
+	options.max_errors = 0;
 	is_int((int64_t) result.nevents, 1, "the good one kept");
 
 	p = body + sprintf(body, "{\"model\":\"m\"");
-	for (int i = 1; i < EVENT_MAX_MEMBERS; i++)
+	for (int i = 1; i < DECODE_MAX_FIELDS; i++)
 		p += sprintf(p, ",\"x%d\":1", i);
 	strcpy(p, "}");
 	ok(decode(body) == DECODE_OK && result.nevents == 1, "256 fields");
 	is_int((int64_t) result.nignored, DECODE_MAX_IGNORED, "32 unknown ones are named");
 	strcpy(p, ",\"y\":1}");
 	refused(body, "", "has too many fields");
+	is_int((int64_t) result.ntoo_wide, 1, "... counted");
+	options.max_fields = DECODE_MAX_FIELDS + 1;
+	ok(decode(body) == DECODE_OK && result.nevents == 1, "unless more are allowed");
+	strcpy(p, ",\"x137\":1}");
+	refused(body, "x137", "is there twice");
+	options.max_fields = 2;
+	ok(decode("{\"model\":\"m\",\"x\":1}") == DECODE_OK && result.nevents == 1, "or fewer");
+	refused("{\"model\":\"m\",\"x\":1,\"y\":1}", "", "has too many fields");
+	options.max_fields = 0;
+	p = body;
+	for (int i = 0; i < 40; i++)
+		p += sprintf(p, "{\"model\":\"m\",\"%c\":1,\"%s\":2}\n", 'a' + i % 26, i % 2 ? "z2" : "z3");
+	ok(decode(body) == DECODE_OK && result.nevents == 40 && result.nignored == 28, "what stood in another event is nobody's repetition");
 	free(body);
 
 	facts.known = false;
