@@ -101,7 +101,8 @@ put_rows(struct committer *c, const struct batch_item *items, size_t n)
 static bool
 read_pipeline(struct pgsession *s, int64_t deadline_us, bool *failed, struct pgfailure *failure)
 {
-	for (int ended = 0; ended <= STATEMENTS;)
+	/* an error of the COMMIT itself, of a deferred constraint, ends like one more */
+	for (int ended = 0; ended <= STATEMENTS + 1;)
 	{
 		bool		lost;
 		PGresult   *result = pgsession_next_result(s, deadline_us, &lost);

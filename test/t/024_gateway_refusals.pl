@@ -73,6 +73,10 @@ sql(q{CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEG
 	CREATE TRIGGER refuse BEFORE INSERT ON ccproxy.request_log FOR EACH ROW EXECUTE FUNCTION public.refuse()});
 is(counts($gateway->post([ event(), event(model => 'evil'), event() ])), '200 2 0 1', 'a trigger that refuses a row');
 is(sql(q{SELECT reason FROM ccproxy.rejected_event WHERE sqlstate = 'P0001'}), 'an exception was raised by a trigger', 'whose words are not kept');
+sql(q{DROP TRIGGER refuse ON ccproxy.request_log;
+	CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON ccproxy.request_log DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.refuse()});
+is(counts($gateway->post(event(model => 'evil'))), '400 0 0 1', 'one that refuses a row when it is committed');
+is(counts($gateway->post([ map { event(model => $_ == 60 ? 'evil' : 'gpt-4') } 1 .. 100 ])), '200 99 0 1', '... among others');
 sql('DROP TRIGGER refuse ON ccproxy.request_log');
 is($gateway->stop, 0, 'a clean end');
 
