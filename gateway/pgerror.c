@@ -12,7 +12,8 @@ struct rule
 	enum pgerror_class result;
 };
 
-/* The first rule that fits; whatever fits none is waited out. */
+/* The first rule that fits; whatever fits none is waited out, unless the class is
+ * nobody's but the user's. */
 static const struct rule rules[] = {
 	{"40001", PGERROR_RETRY},	/* serialization_failure */
 	{"40P01", PGERROR_RETRY},	/* deadlock_detected */
@@ -20,6 +21,7 @@ static const struct rule rules[] = {
 	{"23", PGERROR_POISON},		/* integrity constraint violation */
 	{"54", PGERROR_POISON},		/* program limit exceeded: a value too large */
 	{"P0001", PGERROR_POISON},	/* a trigger of the user's refuses the row */
+	{"45", PGERROR_POISON},		/* likewise */
 	{"28", PGERROR_OPERATOR},	/* invalid authorization */
 	{"3D", PGERROR_OPERATOR},	/* no such database */
 	{"3F", PGERROR_OPERATOR},	/* no such schema */
@@ -32,6 +34,25 @@ static bool
 starts_with(const char *s, const char *prefix)
 {
 	return strncmp(s, prefix, strlen(prefix)) == 0;
+}
+
+/* A class that is neither the standard's nor PostgreSQL's. */
+static bool
+is_class_of_users(const char *sqlstate)
+{
+	static const char *const servers[] = {"53", "54", "55", "57", "58", "72", "P0", "XX"};
+	const char	first = sqlstate[0];
+
+	for (size_t i = 0; i < sizeof(servers) / sizeof(servers[0]); i++)
+		if (starts_with(sqlstate, servers[i]))
+			return false;
+	return (first >= '5' && first <= '9') || (first >= 'I' && first <= 'Z');
+}
+
+bool
+pgerror_is_raised(const char *sqlstate)
+{
+	return starts_with(sqlstate, "P0001") || starts_with(sqlstate, "45") || is_class_of_users(sqlstate);
 }
 
 enum pgerror_class
@@ -48,7 +69,7 @@ pgerror_classify(const char *sqlstate, const char *constraint)
 	for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++)
 		if (starts_with(sqlstate, rules[i].prefix))
 			return rules[i].result;
-	return PGERROR_TRANSIENT;
+	return is_class_of_users(sqlstate) ? PGERROR_POISON : PGERROR_TRANSIENT;
 }
 
 bool

@@ -31,6 +31,8 @@ enum pgerror_class
 
 /* sqlstate and constraint as the server sent them; NULL when it did not. */
 enum pgerror_class pgerror_classify(const char *sqlstate, const char *constraint);
+/* True when code of the user's says so, in words of its own. */
+bool		pgerror_is_raised(const char *sqlstate);
 /* True when the session is of no use after this error, though it may be open. */
 bool		pgerror_needs_reconnect(const char *sqlstate);
 const char *pgerror_class_name(enum pgerror_class c);

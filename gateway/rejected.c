@@ -17,16 +17,14 @@ static const char insert_sql[] =
 " SELECT r.sqlstate, r.reason, r.digest, r.request_id_digest FROM pg_catalog.json_to_recordset($1::pg_catalog.json)"
 " AS r(sqlstate pg_catalog.text, reason pg_catalog.text, digest pg_catalog.text, request_id_digest pg_catalog.text)";
 
-/* Code of the user's wrote this message, of whatever it liked. */
-static const char raised_sqlstate[] = "P0001";
-
 void
 rejected_reason(const struct pgfailure *failure, char *out, size_t size)
 {
 	const char *p = failure->message;
 	size_t		len = 0;
 
-	if (strcmp(failure->sqlstate, raised_sqlstate) == 0)
+	/* the message may be of whatever it liked */
+	if (pgerror_is_raised(failure->sqlstate))
 		p = "an exception was raised by a trigger";
 	for (; *p != '\0' && len + 2 < size; p++)
 	{

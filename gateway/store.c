@@ -365,8 +365,15 @@ drain_step(struct store *s)
 		if (!is_up(s))
 			note_success(s);
 	}
-	else if (class == PGERROR_LOST || pgerror_needs_reconnect(failure.sqlstate) || !is_up(s))
+	else if (class == PGERROR_LOST || pgerror_needs_reconnect(failure.sqlstate))
 		note_trouble(s, class, &failure);
+	else if (!is_up(s))
+	{
+		/* perhaps the record's own, which must not keep new events away: the next
+		 * batch of them shows it */
+		s->failures = 0;
+		note_trouble(s, class, &failure);
+	}
 	return true;
 }
 

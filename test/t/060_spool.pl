@@ -270,6 +270,24 @@ subtest 'a row the server refuses when it is drained' => sub {
 	sql('ALTER TABLE ccproxy.request_log DROP CONSTRAINT no_poison; DELETE FROM ccproxy.rejected_event');
 };
 
+subtest 'a record that cannot be stored' => sub {
+	my $spool = new_spool();
+	my $gateway = start(spool => $spool);
+	sql(q{CREATE FUNCTION public.hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			IF NEW.user_id = 'held' THEN RAISE EXCEPTION 'not now' USING ERRCODE = '53400'; END IF; RETURN NEW; END $$;
+		CREATE TRIGGER hold BEFORE INSERT ON ccproxy.request_log FOR EACH ROW EXECUTE FUNCTION public.hold()});
+	is($gateway->post({ %{ events_of('held-1')->[0] }, user_id => 'held' })->{json}{spooled}, 1, 'is spooled');
+	my $n = 1;
+	CCProxy::wait_until('an event to be stored', sub { my $r = $gateway->post(events_of('held-' . ++$n)); die $r->{content} unless $r->{status} == 200; !$r->{json}{spooled} });
+	ok(1, 'and keeps nobody away');
+	is($gateway->post(events_of('held-' . ++$n))->{json}{spooled}, undef, '... for long');
+	is($gateway->get('/readyz')->{json}{durable_in}, 'postgres', 'the gateway is at work');
+	sql('DROP TRIGGER hold ON ccproxy.request_log; DROP FUNCTION public.hold()');
+	wait_drained($gateway);
+	is(stored('held'), "$n|$n", 'it is stored when it can be, as all are, once');
+	$gateway->stop;
+};
+
 subtest 'the bound' => sub {
 	my $spool = new_spool();
 	my $gateway = start(spool => $spool, args => [ '--spool-max-bytes', '1MiB' ]);

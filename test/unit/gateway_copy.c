@@ -216,6 +216,12 @@ test_errors(void)
 	is_int(pgerror_classify("23502", NULL), PGERROR_POISON, "not null");
 	is_int(pgerror_classify("54000", NULL), PGERROR_POISON, "too large a value");
 	is_int(pgerror_classify("P0001", NULL), PGERROR_POISON, "a trigger that refuses");
+	is_int(pgerror_classify("45000", NULL), PGERROR_POISON, "... in the standard's words");
+	is_int(pgerror_classify("U0001", NULL), PGERROR_POISON, "... in its own");
+	is_int(pgerror_classify("99999", NULL), PGERROR_POISON, "... and in figures");
+	is_int(pgerror_classify("58030", NULL), PGERROR_TRANSIENT, "an I/O error is the server's");
+	is_int(pgerror_classify("P0002", NULL), PGERROR_TRANSIENT, "so is what PL/pgSQL says");
+	is_int(pgerror_classify("HV000", NULL), PGERROR_TRANSIENT, "and what the standard knows");
 	is_int(pgerror_classify("40P01", NULL), PGERROR_RETRY, "deadlock");
 	is_int(pgerror_classify("40001", NULL), PGERROR_RETRY, "serialisation");
 	is_int(pgerror_classify("28P01", NULL), PGERROR_OPERATOR, "wrong password");
@@ -254,6 +260,7 @@ test_rejected_reasons(void)
 	reason_is("23514", "new row for relation \"r\" violates check constraint \"c\"", "c",
 			  "new row for relation \"\" violates check constraint \"\" (constraint c)");
 	reason_is("P0001", "secret", "", "an exception was raised by a trigger");
+	reason_is("U0001", "secret", "", "an exception was raised by a trigger");
 	reason_is("22000", "01234567890123456789012345678901234567890123456789012345678901234567890123456789", "c",
 			  "012345678901234567890123456789012345678901234567890123456789012345678901234567 ");
 }
