@@ -166,7 +166,8 @@ new_unit(struct batch *b, size_t first, size_t count, const struct batch_unit *l
 	struct batch_unit *unit = &b->units[b->nunits];
 
 	*unit = (struct batch_unit) {.first = first, .count = count,
-	.staged = like != NULL && like->staged, .asked = like != NULL && like->asked};
+	.staged = like != NULL && like->staged, .asked = like != NULL && like->asked,
+	.sift = like != NULL ? like->sift : SIFT_UNTRIED};
 	if (!uuid_random(unit->id))
 		return false;
 	b->nunits++;
@@ -248,6 +249,7 @@ batch_fill(struct batch *b, struct submission *list, int64_t catalogue_version,
 		total += s->nevents;
 	b->nitems = b->nrepeats = b->nsuspects = 0;
 	b->nunits = 0;
+	b->worked_us = 0;
 	b->submissions = list;
 	b->catalogue_version = catalogue_version;
 	if (!reserve(&items, &b->item_slots, total, sizeof(*b->items)))
@@ -283,6 +285,7 @@ batch_restore(struct batch *b, struct submission *s, size_t ndirect, bool staged
 	b->catalogue_version = s->catalogue_version;
 	b->nitems = s->nevents;
 	b->nrepeats = 0;
+	b->worked_us = 0;
 	for (size_t i = 0; i < s->nevents; i++)
 		b->items[i] = (struct batch_item) {.ts_us = s->events[i].ts_us, .event = &s->events[i], .submission = s,
 		.direct = i < ndirect};

@@ -40,12 +40,21 @@ struct batch_repeat
 	const struct event *first;
 };
 
+/* Storing a unit row by row (sift.h). */
+enum unit_sift
+{
+	SIFT_UNTRIED = 0,
+	SIFT_NOW,
+	SIFT_FAILED					/* it is refused all the same: cut it in two */
+};
+
 struct batch_unit
 {
 	size_t		first;
 	size_t		count;
 	bool		staged;			/* all of it through merging, nothing is asked */
 	bool		asked;			/* about every direct item */
+	enum unit_sift sift;
 	bool		tried;			/* a transaction of it was begun: its COMMIT may have been sent */
 	int			retries;
 	int			partition_tries;
@@ -65,6 +74,7 @@ struct batch
 	int64_t		catalogue_version;	/* what all direct items are priced with */
 	struct batch_unit units[BATCH_MAX_UNITS];
 	int			nunits;			/* 0: everything has its outcome */
+	int64_t		worked_us;		/* time spent on it */
 };
 
 void		batch_init(struct batch *b);

@@ -14,21 +14,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gateway/arena.h"
 #include "gateway/express.h"
 #include "gateway/known.h"
 #include "gateway/log.h"
+#include "gateway/partitions.h"
 #include "gateway/selfmetrics.h"
+#include "gateway/sift.h"
 #include "gateway/text.h"
 #include "gateway/timestamp.h"
 
 #define COPY_CHUNK_BYTES	((size_t) 128 * 1024)
-#define REASON_BYTES		320
-#define US_PER_SECOND		INT64_C(1000000)
 #define US_PER_MINUTE		INT64_C(60000000)
-#define SECONDS_PER_HOUR	3600
-/* Partitions begin on full hours; one transaction makes at most these. */
-#define PARTITION_RUN_HOURS	(7 * 24)
 
 /* One transaction on its way. */
 struct attempt
@@ -46,6 +42,7 @@ struct attempt
 	bool		prices_stale;
 	bool		committed;
 	bool		failed;			/* failure is set */
+	PGresult   *sifted;			/* what merge_each() answered, until the unit is settled */
 };
 
 static struct batch_item *
@@ -89,6 +86,12 @@ put_begin(const struct attempt *a, struct text *sql)
 				"INSERT INTO ccproxy.ingest_batch(batch_id)VALUES('%s');", a->unit->id);
 }
 
+static bool
+is_sifted(const struct attempt *a)
+{
+	return a->unit->sift == SIFT_NOW;
+}
+
 /* The whole transaction, or what is left of it, as one query string. */
 static void
 build_sql(const struct attempt *a, struct text *sql)
@@ -106,10 +109,14 @@ build_sql(const struct attempt *a, struct text *sql)
 	if (a->ndirect < a->end)
 		text_printf(sql, PGSESSION_STAGING_SQL
 					"COPY pg_temp.ccproxy_staging(ord,kind,part_ts,%s)FROM STDIN(FORMAT binary);"
-					"SELECT ord,outcome FROM ccproxy.merge_events(ARRAY("
+					"SELECT %s(ARRAY("
 					"SELECT ROW(ord,kind,part_ts,ROW(%s)::ccproxy.request_metric)::ccproxy.request_event "
-					"FROM pg_temp.ccproxy_staging ORDER BY ord));", columns, columns);
-	text_puts(sql, "COMMIT");
+					"FROM pg_temp.ccproxy_staging ORDER BY ord));", columns,
+					is_sifted(a) ? "ord,outcome,code,reason,\"constraint\" FROM ccproxy.merge_each"
+					: "ord,outcome FROM ccproxy.merge_events", columns);
+	/* what merge_each() says is looked at first */
+	if (!is_sifted(a))
+		text_puts(sql, "COMMIT");
 }
 
 /* Sends the rows of one COPY, a chunk at a time. False when the session is gone. */
@@ -141,6 +148,19 @@ send_copy(struct attempt *a, bool direct)
 		pgsession_end_copy(s, NULL, a->deadline_us);
 }
 
+void
+commit_take_outcome(struct event *event, const char *outcome)
+{
+	event->outcome = EVENT_ACCEPTED;
+	if (outcome[0] == 'd')
+		event->outcome = EVENT_DUPLICATE;
+	else if (outcome[0] == 'r')
+	{
+		event->outcome = EVENT_REJECTED;
+		event->reject_reason = "is one part too many of its request";
+	}
+}
+
 /* The rows merge_events() returned. */
 static void
 read_outcomes(struct attempt *a, const PGresult *result)
@@ -148,20 +168,9 @@ read_outcomes(struct attempt *a, const PGresult *result)
 	for (int row = 0; row < PQntuples(result); row++)
 	{
 		long		ord = strtol(PQgetvalue(result, row, 0), NULL, 10);
-		const char *outcome = PQgetvalue(result, row, 1);
-		struct event *event;
 
-		if (ord < (long) a->ndirect || ord >= (long) a->end)
-			continue;
-		event = unit_item(a, (size_t) ord)->event;
-		event->outcome = EVENT_ACCEPTED;
-		if (outcome[0] == 'd')
-			event->outcome = EVENT_DUPLICATE;
-		else if (outcome[0] == 'r')
-		{
-			event->outcome = EVENT_REJECTED;
-			event->reject_reason = "is one part too many of its request";
-		}
+		if (ord >= (long) a->ndirect && ord < (long) a->end)
+			commit_take_outcome(unit_item(a, (size_t) ord)->event, PQgetvalue(result, row, 1));
 	}
 }
 
@@ -174,7 +183,7 @@ read_version(struct attempt *a, const PGresult *result)
 		strtoll(PQgetvalue(result, 0, 0), NULL, 10) != a->b->catalogue_version;
 }
 
-/* One result of the transaction. False when the session is gone. */
+/* One result of the transaction; it may be kept. False when the session is gone. */
 static bool
 take_result(struct attempt *a, PGresult *result)
 {
@@ -187,6 +196,8 @@ take_result(struct attempt *a, PGresult *result)
 		case PGRES_TUPLES_OK:
 			if (a->ndirect > 0 && !a->version_seen)
 				read_version(a, result);
+			else if (is_sifted(a))
+				a->sifted = result;
 			else
 				read_outcomes(a, result);
 			return true;
@@ -314,6 +325,24 @@ begin_and_ask(struct attempt *a)
 	return true;
 }
 
+/* Ends the transaction of a sifted unit, as its answers say. */
+static enum pgerror_class
+commit_sifted(struct attempt *a)
+{
+	enum pgerror_class class = sift_read(a->b, a->sifted, a->failure);
+	PGresult   *result;
+
+	if (class != PGERROR_NONE)
+		return roll_back(&a->c->session) ? class : lost(a);
+	result = pgsession_exec(&a->c->session, "COMMIT", 0, NULL, a->failure);
+	if (result == NULL)
+		return a->failure->class;
+	PQclear(result);
+	sift_note(a->c, a->b, a->sifted);
+	settle_unit(a);
+	return a->failure->class = PGERROR_NONE;
+}
+
 /* One transaction for the unit: a few rows in one round trip, else COPY. */
 static enum pgerror_class
 try_unit(struct attempt *a)
@@ -380,7 +409,8 @@ try_unit(struct attempt *a)
 	{
 		bool		there = take_result(a, result);
 
-		PQclear(result);
+		if (a->sifted != result)
+			PQclear(result);
 		if (!there)
 			return lost(a);
 	}
@@ -391,6 +421,8 @@ try_unit(struct attempt *a)
 	}
 	if (gone || PQstatus(s->conn) == CONNECTION_BAD)
 		return lost(a);
+	if (a->sifted != NULL && !a->failed)
+		return commit_sifted(a);
 	if (!a->failed)
 	{
 		snprintf(a->failure->message, sizeof(a->failure->message), "the transaction was rolled back");
@@ -402,89 +434,15 @@ try_unit(struct attempt *a)
 	return a->failure->class;
 }
 
-static int
-compare_hours(const void *pa, const void *pb)
-{
-	int64_t		a = *(const int64_t *) pa;
-	int64_t		b = *(const int64_t *) pb;
-
-	return (a > b) - (a < b);
-}
-
-/* Makes the partitions for these hours, in a transaction of its own. */
-static enum pgerror_class
-make_partitions(struct attempt *a, int64_t first_hour, int64_t last_hour)
-{
-	char		from[24];
-	char		to[24];
-	const char *params[] = {from, to};
-	PGresult   *result;
-
-	snprintf(from, sizeof(from), "%lld", (long long) (first_hour * SECONDS_PER_HOUR));
-	snprintf(to, sizeof(to), "%lld", (long long) (last_hour * SECONDS_PER_HOUR));
-	result = pgsession_exec(&a->c->session,
-							"SELECT ccproxy.ensure_partitions(pg_catalog.to_timestamp($1::float8),"
-							" pg_catalog.to_timestamp($2::float8))", 2, params, a->failure);
-	if (result == NULL)
-		return a->failure->class;
-	PQclear(result);
-	return PGERROR_NONE;
-}
-
-/*
- * Makes the partitions a unit needs, run of hours by run of hours: a batch with
- * one old event must not make all that lies between.
- */
-static enum pgerror_class
-ensure_partitions(struct attempt *a)
-{
-	size_t		n = a->unit->count;
-	int64_t    *hours = malloc(n * sizeof(*hours));
-	enum pgerror_class class = PGERROR_NONE;
-
-	if (hours == NULL)
-	{
-		snprintf(a->failure->message, sizeof(a->failure->message), "out of memory");
-		return a->failure->class = PGERROR_TRANSIENT;
-	}
-	for (size_t i = 0; i < n; i++)
-		hours[i] = unit_item(a, i)->event->ts_us / (SECONDS_PER_HOUR * US_PER_SECOND);
-	qsort(hours, n, sizeof(*hours), compare_hours);
-	for (size_t i = 0; i < n && class == PGERROR_NONE;)
-	{
-		size_t		first = i;
-
-		while (i + 1 < n && hours[i + 1] <= hours[i] + 1 && hours[i + 1] < hours[first] + PARTITION_RUN_HOURS)
-			i++;
-		class = make_partitions(a, hours[first], hours[i]);
-		i++;
-	}
-	free(hours);
-	return class;
-}
-
 /* The event of a unit of one is what the server refuses. */
 static void
 reject_event(struct attempt *a)
 {
-	struct batch_item *item = unit_item(a, 0);
-	char		reason[REASON_BYTES];
-
-	item->event->outcome = EVENT_REJECTED;
-	item->event->reject_reason = "refused by the database";
-	if (item->submission->arena != NULL)
-	{
-		const char *text;
-
-		snprintf(reason, sizeof(reason), "refused by the database: %s", a->failure->message);
-		text = arena_strndup(item->submission->arena, reason, strlen(reason));
-		if (text != NULL)
-			item->event->reject_reason = text;
-	}
-	rejected_note(&a->c->rejected, item->event, a->failure);
+	sift_reject(unit_item(a, 0), a->failure);
+	rejected_note(&a->c->rejected, unit_item(a, 0)->event, a->failure);
 }
 
-/* Looks for the refused row. False without randomness for new ids. */
+/* Looks for the refused rows. False without randomness for new ids. */
 static bool
 handle_poison(struct attempt *a)
 {
@@ -494,6 +452,15 @@ handle_poison(struct attempt *a)
 		batch_pop(a->b);
 		return true;
 	}
+	if (sift_possible(a->c, a->unit))
+	{
+		metric_add(METRIC_STORE_BATCHES_SIFTED, 1);
+		a->unit->sift = SIFT_NOW;
+		a->unit->staged = true;
+		return true;
+	}
+	if (is_sifted(a))
+		a->unit->sift = SIFT_FAILED;
 	return batch_split(a->b);
 }
 
@@ -512,8 +479,13 @@ retry_unit(struct attempt *a)
 static enum pgerror_class
 work_on_unit(struct attempt *a)
 {
-	enum pgerror_class class = try_unit(a);
+	enum pgerror_class class;
 
+	if (is_sifted(a) && !a->c->session.merges_each)
+		a->unit->sift = SIFT_FAILED;	/* another server than before */
+	a->sifted = NULL;
+	class = try_unit(a);
+	PQclear(a->sifted);
 	if (a->prices_stale && class != PGERROR_LOST)
 	{
 		metric_add(METRIC_STORE_BATCHES_REPRICED, 1);
@@ -525,7 +497,7 @@ work_on_unit(struct attempt *a)
 	{
 		if (a->unit->partition_tries++ < COMMIT_MAX_PARTITION_TRIES)
 		{
-			class = ensure_partitions(a);
+			class = partitions_make(&a->c->session, a->b, a->failure);
 			if (class == PGERROR_NONE)
 				return PGERROR_NONE;
 		}
@@ -583,10 +555,16 @@ commit_batch(struct committer *c, struct batch *b, struct pgfailure *failure)
 	{
 		enum pgerror_class class = work_on_unit(&a);
 
+		atomic_store(&c->beat_us, monotonic_us());
 		if (class != PGERROR_NONE)
 			return class;
+		if (b->nunits > 1 && monotonic_us() - start_us >= COMMIT_SLICE_US)
+			break;
 	}
+	b->worked_us += monotonic_us() - start_us;
+	if (a.unit != NULL)
+		return PGERROR_NONE;
 	rejected_write(&c->rejected, &c->session);
-	metric_observe_us(METRIC_COMMIT_SECONDS, monotonic_us() - start_us);
+	metric_observe_us(METRIC_COMMIT_SECONDS, b->worked_us);
 	return PGERROR_NONE;
 }

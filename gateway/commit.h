@@ -10,6 +10,8 @@
 #ifndef GATEWAY_COMMIT_H
 #define GATEWAY_COMMIT_H
 
+#include <stdatomic.h>
+
 #include "gateway/batch.h"
 #include "gateway/copy.h"
 #include "gateway/pgsession.h"
@@ -30,17 +32,25 @@ struct committer
 	uint32_t	column_types[EVENT_COLUMNS];
 	struct rejected_list rejected;
 	struct recent recent;		/* keys that have been stored */
+	_Atomic int64_t beat_us;	/* monotonic: when it was last seen at work */
 	int64_t		deadline_us;	/* monotonic: no transaction waits beyond */
 	bool		prices_stale;	/* the server's are others than a batch was priced with */
 };
 
+/* A batch that had to be cut, for rows the server refuses, is worked on for so long
+ * at a time: others have their turn in between. */
+#define COMMIT_SLICE_US			INT64_C(100000)
+
 /*
- * Works until every event of the batch has its outcome (PGERROR_NONE), or
+ * Works until every event of the batch has its outcome, or it has been cut and its
+ * slice of time is used up (PGERROR_NONE; batch_current() tells which), or
  * something stands in the way (LOST, TRANSIENT, OPERATOR; failure says what):
  * the batch then holds what is left, to be tried again, in the same session or
  * in another.
  */
 enum pgerror_class commit_batch(struct committer *c, struct batch *b, struct pgfailure *failure)
 	__attribute__((warn_unused_result));
+/* What merge_events() says became of an event. */
+void		commit_take_outcome(struct event *event, const char *outcome);
 
 #endif

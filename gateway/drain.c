@@ -76,7 +76,8 @@ drain_run(struct drain *d, struct committer *c, struct pgfailure *failure)
 	class = commit_batch(c, &d->batch, failure);
 	if (class == PGERROR_NONE)
 	{
-		finish(d);
+		if (batch_current(&d->batch) == NULL)
+			finish(d);
 		return class;
 	}
 	metric_add(METRIC_STORE_RETRIES, 1);

@@ -28,7 +28,8 @@ void		drain_init(struct drain *d, struct spool *spool);
 void		drain_free(struct drain *d);
 /* True when there is a record to work on, and it is time to. */
 bool		drain_next(struct drain *d) __attribute__((warn_unused_result));
-/* Works on it: PGERROR_NONE when it is stored. Otherwise it is tried again, later. */
+/* Works on it: PGERROR_NONE when it is stored, or there will be more to do. Otherwise
+ * it is tried again, later. */
 enum pgerror_class drain_run(struct drain *d, struct committer *c, struct pgfailure *failure)
 			__attribute__((warn_unused_result));
 

@@ -38,6 +38,13 @@ enum facts_column
 	FACTS_LISTENING
 };
 
+enum privileges_column
+{
+	PRIVILEGES_GRANTED,
+	PRIVILEGES_ROLE,
+	PRIVILEGES_EACH
+};
+
 #define PRICES_CHANNEL "ccproxy_prices"
 
 #define STRINGIFY(x) #x
@@ -71,7 +78,8 @@ static const char privileges_sql[] =
 " AND pg_catalog.has_table_privilege('ccproxy.ingest_batch', 'INSERT')"
 " AND pg_catalog.has_table_privilege('ccproxy.request_key', 'SELECT')"
 " AND pg_catalog.has_function_privilege('ccproxy.merge_events(ccproxy.request_event[])', 'EXECUTE'),"
-" current_user";
+" current_user,"
+" coalesce(pg_catalog.has_function_privilege(pg_catalog.to_regprocedure('ccproxy.merge_each(ccproxy.request_event[])'), 'EXECUTE'), false)";
 
 void
 pgsession_message(struct pgfailure *failure, const char *message)
@@ -101,6 +109,15 @@ set_failure(struct pgfailure *failure, enum pgerror_class class, const char *mes
 }
 
 void
+pgsession_set_failure(struct pgfailure *failure, const char *sqlstate, const char *message, const char *constraint)
+{
+	failure->class = pgerror_classify(sqlstate, constraint);
+	snprintf(failure->sqlstate, sizeof(failure->sqlstate), "%s", sqlstate ? sqlstate : "");
+	snprintf(failure->constraint, sizeof(failure->constraint), "%s", constraint ? constraint : "");
+	pgsession_message(failure, message);
+}
+
+void
 pgsession_failure(const struct pgsession *s, const PGresult *result, struct pgfailure *failure)
 {
 	const char *sqlstate = result ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : NULL;
@@ -109,12 +126,9 @@ pgsession_failure(const struct pgsession *s, const PGresult *result, struct pgfa
 
 	if (message == NULL)
 		message = PQerrorMessage(s->conn);
-	failure->class = PQstatus(s->conn) == CONNECTION_BAD
-		? PGERROR_LOST
-		: pgerror_classify(sqlstate, constraint);
-	snprintf(failure->sqlstate, sizeof(failure->sqlstate), "%s", sqlstate ? sqlstate : "");
-	snprintf(failure->constraint, sizeof(failure->constraint), "%s", constraint ? constraint : "");
-	pgsession_message(failure, message);
+	pgsession_set_failure(failure, sqlstate, message, constraint);
+	if (PQstatus(s->conn) == CONNECTION_BAD)
+		failure->class = PGERROR_LOST;
 }
 
 /* Waits until the socket is ready. False at the deadline or when giving up. */
@@ -483,13 +497,14 @@ check_privileges(struct pgsession *s, struct pgfailure *failure)
 
 	if (result == NULL)
 		return false;
-	granted = strcmp(PQgetvalue(result, 0, 0), "t") == 0;
+	granted = strcmp(PQgetvalue(result, 0, PRIVILEGES_GRANTED), "t") == 0;
+	s->merges_each = strcmp(PQgetvalue(result, 0, PRIVILEGES_EACH), "t") == 0;
 	if (!granted)
 	{
 		char		message[PGSESSION_MESSAGE_BYTES];
 
 		snprintf(message, sizeof(message), "no privilege to write: as the extension's owner, run SELECT ccproxy.grant_gateway('%.64s')",
-				 PQgetvalue(result, 0, 1));
+				 PQgetvalue(result, 0, PRIVILEGES_ROLE));
 		set_failure(failure, PGERROR_OPERATOR, message);
 	}
 	PQclear(result);

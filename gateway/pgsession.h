@@ -44,6 +44,7 @@ struct pgsession
 	int64_t		catalogue_version;	/* of the server's prices */
 	bool		listening;		/* the backend is ours alone, and changes of prices are notified */
 	enum pgsession_prepared prepared;	/* the statements of express.h */
+	bool		merges_each;	/* the server has merge_each(), and lets us */
 };
 
 /* What opening needs to know. */
@@ -114,6 +115,9 @@ bool		pgsession_end_copy(struct pgsession *s, const char *error, int64_t deadlin
 /* Fills failure from a result in error, or from the connection when NULL. */
 void		pgsession_failure(const struct pgsession *s, const PGresult *result,
 							  struct pgfailure *failure);
+/* Fills failure from what an error says of itself. */
+void		pgsession_set_failure(struct pgfailure *failure, const char *sqlstate, const char *message,
+								  const char *constraint);
 /* Sets the message alone, as one line: any run of blanks is one, none at the end. */
 void		pgsession_message(struct pgfailure *failure, const char *message);
 /* True while the connection is there; looks at the socket without waiting. */

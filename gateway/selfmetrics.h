@@ -63,6 +63,7 @@
 	C(STORE_COLLISIONS, "ccproxy_gateway_batch_collisions_total", "", "Batches that met a stored key nobody had suspected, and were sent again after asking about every key.") \
 	C(STORE_BATCHES_INSERTED, "ccproxy_gateway_batches_inserted_total", "", "Small batches that were inserted in one round trip instead of copied.") \
 	C(STORE_BATCHES_STAGED, "ccproxy_gateway_batches_staged_total", "", "Batches that went through the staging path.") \
+	C(STORE_BATCHES_SIFTED, "ccproxy_gateway_batches_sifted_total", "", "Batches, and parts of batches, that were stored row by row because the database refused one of their rows.") \
 	C(STORE_BATCHES_REPRICED, "ccproxy_gateway_batches_repriced_total", "", "Batches the server had to price because prices had changed since the events came.") \
 	C(PRICE_LOADS, "ccproxy_gateway_price_loads_total", "outcome=\"ok\"", "Times the prices were loaded, by outcome.") \
 	C(PRICE_LOADS_FAILED, "ccproxy_gateway_price_loads_total", "outcome=\"failed\"", "") \

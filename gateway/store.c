@@ -20,6 +20,7 @@
 #include "gateway/commit.h"
 #include "gateway/drain.h"
 #include "gateway/log.h"
+#include "gateway/parked.h"
 #include "gateway/prices.h"
 #include "gateway/queue.h"
 #include "gateway/selfmetrics.h"
@@ -51,7 +52,6 @@ struct store
 	pthread_t	thread;
 
 	_Atomic int64_t give_up_us; /* monotonic: the committer must be done by then */
-	_Atomic int64_t beat_us;	/* monotonic: when the committer was last seen at work */
 	_Atomic int64_t retry_at_us;	/* monotonic: the next attempt to connect */
 	struct prices prices;		/* has a lock of its own */
 	struct queue queue;			/* likewise */
@@ -65,8 +65,10 @@ struct store
 	/* the committer's */
 	struct committer committer;
 	struct batch batch;
-	struct drain drain;
 	int64_t		batch_deadline_us;	/* when the oldest submission of it expires */
+	struct parked parked;		/* batches that are worked on by slices */
+	bool		parked_turn;	/* theirs, not the queue's */
+	struct drain drain;
 	int64_t		facts_read_us;
 	int64_t		down_since_us;
 	int			failures;		/* attempts in a row that failed */
@@ -114,6 +116,21 @@ batch_is_due(struct store *s, int64_t now_us)
 		 (s->failures >= AWAY_FAILURES && queue_is_spoolable(&s->queue)));
 }
 
+/* A batch to work on, of those that have waited for it. */
+static bool
+unpark(struct store *s)
+{
+	return s->batch.submissions != NULL || parked_pop(&s->parked, &s->batch, &s->batch_deadline_us);
+}
+
+/* Lets go of what cannot wait. */
+static void
+give_up_due(struct store *s, int64_t now_us)
+{
+	while (unpark(s) && batch_is_due(s, now_us))
+		give_up_batch(s);
+}
+
 /* Waits after a failure, letting go of a batch that cannot. False to leave. */
 static bool
 back_off(struct store *s)
@@ -128,9 +145,8 @@ back_off(struct store *s)
 		bool		closing;
 		bool		empty = queue_is_empty(&s->queue, &closing);
 
-		atomic_store(&s->beat_us, now_us);
-		if (batch_is_due(s, now_us))
-			give_up_batch(s);
+		atomic_store(&s->committer.beat_us, now_us);
+		give_up_due(s, now_us);
 		if (closing && (now_us >= atomic_load(&s->give_up_us) || queue_is_spoolable(&s->queue) ||
 						(empty && s->batch.submissions == NULL)))
 			return false;
@@ -306,9 +322,18 @@ next_batch(struct store *s)
 
 	if (s->batch.submissions != NULL)
 		return true;			/* one that is being tried again */
+	if (s->parked_turn && unpark(s))
+	{
+		s->parked_turn = false;
+		/* slices take their time: what is left may be for the spool */
+		if (s->batch_deadline_us > monotonic_us() + COMMIT_SLICE_US || !queue_is_spoolable(&s->queue))
+			return true;
+		give_up_batch(s);
+	}
+	s->parked_turn = true;
 	list = queue_take(&s->queue, s->batch_rows);
 	if (list == NULL)
-		return false;
+		return unpark(s);
 	queue_put_back(&s->queue, batch_set_aside(&list, &s->committer.recent));
 	s->batch_deadline_us = list->deadline_us;
 	if (!batch_fill(&s->batch, list, prices_version(&s->prices), &s->committer.recent))
@@ -343,7 +368,10 @@ run_batch(struct store *s)
 	{
 		if (!is_up(s))
 			note_success(s);
-		finish_batch(s);
+		if (batch_current(&s->batch) == NULL)
+			finish_batch(s);
+		else
+			(void) !parked_push(&s->parked, &s->batch, s->batch_deadline_us);	/* without memory, the next slice is its own */
 		return;
 	}
 	metric_add(METRIC_STORE_RETRIES, 1);
@@ -419,8 +447,8 @@ committer_main(void *arg)
 		bool		closing;
 		bool		empty = queue_is_empty(&s->queue, &closing);
 
-		atomic_store(&s->beat_us, monotonic_us());
-		if (closing && ((empty && s->batch.submissions == NULL) ||
+		atomic_store(&s->committer.beat_us, monotonic_us());
+		if (closing && ((empty && s->batch.submissions == NULL && s->parked.first == NULL) ||
 						monotonic_us() >= atomic_load(&s->give_up_us)))
 			break;
 		if (s->failures > 0 && !back_off(s))
@@ -447,10 +475,11 @@ committer_main(void *arg)
 		}
 		if (!closing && drain_step(s))
 			continue;
-		if (queue_is_empty(&s->queue, &closing) && !closing)
+		if (queue_is_empty(&s->queue, &closing) && !closing && s->parked.first == NULL)
 			idle(s);
 	}
-	give_up_batch(s);
+	while (unpark(s))
+		give_up_batch(s);
 	pgsession_close(&s->committer.session);
 	return NULL;
 }
@@ -479,7 +508,7 @@ store_open(const struct settings *settings)
 	s->committer.session.give_up_us = &s->give_up_us;
 	atomic_init(&s->give_up_us, INT64_MAX);
 	atomic_init(&s->retry_at_us, 0);
-	atomic_init(&s->beat_us, monotonic_us());
+	atomic_init(&s->committer.beat_us, monotonic_us());
 	batch_init(&s->batch);
 	prices_init(&s->prices);
 	pthread_mutex_init(&s->lock, NULL);
@@ -537,7 +566,7 @@ bool
 store_alive(struct store *s)
 {
 	/* a batch may take several statements of the longest kind */
-	return s->file_only || monotonic_us() - atomic_load(&s->beat_us) < 4 * PGSESSION_TIMEOUT_US;
+	return s->file_only || monotonic_us() - atomic_load(&s->committer.beat_us) < 4 * PGSESSION_TIMEOUT_US;
 }
 
 bool

@@ -327,3 +327,30 @@ END
 $$;
 COMMENT ON FUNCTION ccproxy.merge_events(ccproxy.request_event[]) IS
 'Stores events that may be duplicates or parts of requests: returns for each ord whether it was accepted, is a duplicate of what is stored, or was rejected as one part too many of its request (more than 100). Commutative, associative and idempotent within the part window; counts take the greatest, other fields the value of highest (kind, part_ts); rows are priced here. Errors: 22023 without request_id or with an unknown kind, 23514 when a partition is missing (call ensure_partitions first).';
+
+CREATE FUNCTION ccproxy.merge_each(events ccproxy.request_event[])
+RETURNS TABLE (ord integer, outcome text, code text, reason text, "constraint" text)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    event ccproxy.request_event;
+BEGIN
+    FOREACH event IN ARRAY coalesce(events, '{}') LOOP
+        ord := event.ord;
+        code := NULL;
+        reason := NULL;
+        "constraint" := NULL;
+        BEGIN
+            outcome := (SELECT m.outcome FROM ccproxy.merge_events(ARRAY[event]) AS m);
+        EXCEPTION WHEN OTHERS THEN
+            outcome := 'error';
+            GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, reason = MESSAGE_TEXT, "constraint" = CONSTRAINT_NAME;
+        END;
+        RETURN NEXT;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION ccproxy.merge_each(ccproxy.request_event[]) IS
+'merge_events() for one event after the other, each of which may fail by itself: then the outcome is error, code its SQLSTATE, reason its message and constraint the constraint''s name, and nothing of it is stored. Whoever calls it decides whether such an error is the row''s own; when it is not, he should roll back. Slower than merge_events(): for finding what keeps that from storing a batch.';

@@ -40,7 +40,7 @@ BEGIN
     EXECUTE format('GRANT SELECT ON ccproxy.request_key TO %I', role);
     EXECUTE format('GRANT SELECT, INSERT ON ccproxy.ingest_batch TO %I', role);
     EXECUTE format('GRANT INSERT ON ccproxy.rejected_event TO %I', role);
-    EXECUTE format('GRANT EXECUTE ON FUNCTION ccproxy.merge_events(ccproxy.request_event[]), '
+    EXECUTE format('GRANT EXECUTE ON FUNCTION ccproxy.merge_events(ccproxy.request_event[]), ccproxy.merge_each(ccproxy.request_event[]), '
         'ccproxy.ensure_partitions(timestamptz, timestamptz), ccproxy.gateway_configuration(), '
         'ccproxy.create_metrics_table(interval), '
         'ccproxy.set_storage(text), ccproxy._job_step(text, integer) TO %I', role);
@@ -73,6 +73,7 @@ BEGIN
         'ccproxy._claim(ccproxy.request_event[])',
         'ccproxy._rows_at(timestamptz[], text[], boolean)',
         'ccproxy.merge_events(ccproxy.request_event[])',
+        'ccproxy.merge_each(ccproxy.request_event[])',
         'ccproxy.ingest(jsonb)',
         'ccproxy.requests_insert()',
         'ccproxy._create_rollup_tables()',

@@ -113,3 +113,16 @@ SELECT * FROM ccproxy.merge_events('{}');
 SELECT * FROM ccproxy.merge_events(NULL);
 SELECT * FROM ccproxy.merge_events(ARRAY[ROW(1, 6, now(), NULL)::ccproxy.request_event]);
 RESET ROLE;
+
+-- one after the other: what is refused is told, the others are stored
+ALTER TABLE ccproxy.request_log ADD CONSTRAINT no_evil CHECK (model <> 'evil');
+SELECT e.ord, e.outcome, e.code, regexp_replace(e.reason, '_p\d+', '') AS reason, e."constraint" FROM ccproxy.merge_each(ARRAY(
+    SELECT ROW(g.ord, g.kind, (:'d' || 'T10:00:00Z')::timestamptz,
+               jsonb_populate_record(NULL::ccproxy.request_metric, jsonb_build_object('request_id', g.id, 'model', g.model)))::ccproxy.request_event
+      FROM (VALUES (1, 6::smallint, 'each 1', 'gpt-4'), (2, 6, 'each 2', 'evil'), (3, 6, 'each 1', 'gpt-4'),
+                   (4, 2, 'each 3', 'evil'), (5, 9, 'each 4', 'gpt-4'), (6, 2, 'each 5', 'gpt-4')) AS g(ord, kind, id, model))) AS e;
+SELECT l.request_id, l.parts FROM ccproxy.request_log l WHERE l.request_id LIKE 'each %' ORDER BY 1;
+SELECT count(*) FROM ccproxy.request_key WHERE request_id LIKE 'each %'; -- nothing is left of one that was refused
+SELECT * FROM ccproxy.merge_each('{}');
+SELECT * FROM ccproxy.merge_each(NULL);
+ALTER TABLE ccproxy.request_log DROP CONSTRAINT no_evil;

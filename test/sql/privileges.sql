@@ -68,6 +68,7 @@ INSERT INTO attempts (what) VALUES
     ('DELETE FROM ccproxy.dirty_minute'),
     ('UPDATE ccproxy.counter_total SET exposed = 0'),
     ('SELECT ccproxy.merge_events(''{}'')'),
+    ('SELECT ccproxy.merge_each(''{}'')'),
     ('SELECT ccproxy.refresh()'),
     ('SELECT ccproxy.mark_dirty(now(), now())'),
     ('SELECT ccproxy.ensure_partitions(now(), now())'),

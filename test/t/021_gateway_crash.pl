@@ -192,6 +192,21 @@ for my $round (1 .. $rounds)
 	$_->stop for grep { defined } $other;
 }
 
+# A row the server refuses, beside others whose COMMIT nobody hears of.
+{
+	sql(q{ALTER TABLE ccproxy.request_log ADD CONSTRAINT no_evil CHECK (model <> 'evil')});
+	my $gateway = CCProxy->start(node => $node, env => { PGHOST => '127.0.0.1', PGPORT => $proxy->{port} }, db_url => "dbname=metrics user=$user");
+	my $t = time - 30;
+	CCProxyCrash::tell_proxy($proxy, 'swallow');
+	my $r = $gateway->post([ map { { request_id => "refused-$_", timestamp => $t, model => $_ == 7 ? 'evil' : 'gpt-4' } } 1 .. 20 ]);
+	ok(CCProxyCrash::proxy_has_done($proxy, 'swallow'), 'the answer to a COMMIT of rows that were stored one by one is lost');
+	is(join(' ', $r->{status}, map { $_ // '-' } @{ $r->{json} }{qw(accepted duplicates rejected)}), '200 19 0 1', 'what became of each is known all the same');
+	is($r->{json}{errors}[0]{index}, 6, '... of the refused one, too');
+	is(sql("SELECT count(*), count(DISTINCT request_id) FROM ccproxy.requests WHERE request_id LIKE 'refused-%'"), '19|19', '... and true');
+	is($gateway->stop, 0, 'the gateway ends cleanly');
+	sql('ALTER TABLE ccproxy.request_log DROP CONSTRAINT no_evil');
+}
+
 # Clients of a second gateway post events of their own.
 sub start_other_clients
 {

@@ -7,6 +7,9 @@ use strict;
 use warnings;
 
 use CCProxy;
+use IO::Select;
+use IO::Socket::INET;
+use JSON::PP;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time);
@@ -62,6 +65,27 @@ is(counts($gateway->post([ event(), map { event(model => 'evil') } 1 .. 150 ])),
 is(sql('SELECT count(*) FROM ccproxy.rejected_event'), '103', 'are recorded up to a limit');
 is(metric($gateway, 'ccproxy_gateway_refusals_unrecorded_total'), '50', 'and counted beyond');
 is(metric($gateway, 'ccproxy_gateway_events_refused_by_database_total'), '153', 'as all are');
+
+# however many: row by row within few transactions, or nobody else would be served meanwhile
+my $transactions = sub { sql('SELECT count(*) FROM ccproxy.ingest_batch') };
+my ($sifted, $before) = (metric($gateway, 'ccproxy_gateway_batches_sifted_total') // 0, $transactions->());
+is(counts($gateway->post([ map { event(model => 'evil') } 1 .. 10_000 ])), '400 0 0 10000', 'ten thousand');
+is((metric($gateway, 'ccproxy_gateway_batches_sifted_total') // 0) - $sifted, 128, 'are found in parts of a hundred');
+is($transactions->() - $before, 128, '... each one transaction');
+{
+	my $body = encode_json([ map { event(model => 'evil') } 1 .. 10_000 ]);
+	my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $gateway->{port}) or die "connect: $!";
+	$sifted = metric($gateway, 'ccproxy_gateway_batches_sifted_total') // 0;
+	print $socket "POST /metrics/api/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: " . length($body) . "\r\n\r\n$body";
+	CCProxy::wait_until('it to be sifted', sub { (metric($gateway, 'ccproxy_gateway_batches_sifted_total') // 0) > $sifted });
+	is(counts($gateway->post(event())), '200 1 0 0', 'meanwhile others are served');
+	ok(!IO::Select->new($socket)->can_read(0), '... before');
+	like(do { local $/; <$socket> }, qr/^HTTP.1.1 400 .*"rejected": 10000/s, '... it is through');
+}
+$r = $gateway->post([ map { event(model => $_ % 2 ? 'evil' : 'gpt-4', $_ % 3 ? () : (kind => 'response')) } 1 .. 1_000 ]);
+is(counts($r), '200 500 0 500', 'one in two');
+is_deeply([ map { $_->{index} } @{ $r->{json}{errors} } ], [ map { 2 * $_ } 0 .. 99 ], '... are told');
+is(counts($gateway->post([ (map { event(model => 'evil') } 1 .. 3), event(request_id => 'e2'), event(request_id => 'e2'), event() ])), '200 1 2 3', 'duplicates beside them are known');
 
 sql('REVOKE INSERT ON ccproxy.rejected_event FROM gw');
 is(counts($gateway->post([ event(), event(model => 'evil') ])), '200 1 0 1', 'where they cannot be recorded, the others are stored all the same');
