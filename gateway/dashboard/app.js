@@ -17,11 +17,15 @@ const LIST_MOST = 500; // rows that a refresh keeps
 const TABLE_MOST = 1000; // rows, where there are more than an answer holds
 const SPARK_MOST = 50; // lines beside them
 const SPARK_BYTES = 6000; // of the names in that question
+// filters with which no rollup tells statuses: that reads single requests, so it
+// is asked last, and without the time before
+const NO_STATUS = ["user", "team", "api_key", "session", "provider", "service_tier"];
 
 let state = readState(location.search);
 let loading = null; // AbortController of the load under way
 let timer = 0;
 let cursor = null; // where the list of requests goes on
+let known = {}; // what the headlines are made of; a refresh keeps it until there is newer
 let listed = 0; // questions for it so far: an answer to an older one is too late
 let range = { from: 0, to: 0 }; // what the answers cover
 
@@ -363,7 +367,7 @@ async function load(fresh) {
   month.set("to", new Date(Math.ceil(now / 60000) * 60000).toISOString());
   try {
     // each is shown when it is there; what the headlines need comes first
-    const known = {};
+    if (fresh) known = {};
     const tiles = () => known.totals && showTiles(known.totals.stats[0] || EMPTY, (known.totals.previous && known.totals.previous.stats[0]) || {}, known.statuses, known.month, known.savings);
     const steps = get("stats", statsQuery(state, step), signal);
     const byModel = groupsOf("model", signal);
@@ -377,12 +381,14 @@ async function load(fresh) {
       byId("main").classList.remove("stale");
       showStatus(answer);
     });
+    const slow = NO_STATUS.some((key) => state.filters[key]);
+    const statuses = (more) => get("stats", statsQuery(state, "status", more), signal).then((answer) => { known.statuses = answer; tiles(); });
     await Promise.all([
       totals,
       totals.then(() => steps).then((answer) => showSteps(answer.stats)),
       totals.then(() => Promise.all([models, steps])).then(([answer, all]) => showCost(answer, all.stats)),
       byModel.then((answer) => showUnpriced(answer.stats)),
-      get("stats", statsQuery(state, "status", { compare: "previous" }), signal).then((answer) => { known.statuses = answer; tiles(); }),
+      slow ? null : statuses({ compare: "previous" }),
       get("stats", month, signal).then((answer) => { known.month = answer.stats[0]; tiles(); }),
       get("savings", queryOf(state), signal).then((answer) => { known.savings = answer.savings; tiles(); }),
     ]);
@@ -390,6 +396,8 @@ async function load(fresh) {
     const lines = state.by === "model" ? models : groupsOverTime(state.by, rows, signal);
     await Promise.all([rows, lines]).then(([all, steps]) => showTable(all, steps), (e) => inItsPlace(e, table));
     await loadRequests(fresh ? LIST_ROWS : Math.min(LIST_MOST, Math.max(LIST_ROWS, list.shown)), false, signal).catch((e) => inItsPlace(e, list));
+    // its tile stays without a number when that takes too long
+    if (slow) await statuses({}).catch((e) => inItsPlace(e, { fail() {} }));
     // a session that is limited to one user sees none
     await get("budgets", null, signal).then((answer) => showBudgets(answer.budgets), (e) => { if (e.status !== 403 && e.status !== 404) throw e; });
     schedule();

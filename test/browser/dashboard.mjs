@@ -155,6 +155,11 @@ for (const [key, condition] of [["model", "model = $"], ["user", "user_id = $"],
   const literal = `$q$${value}$q$`;
   is(await tile(page, "Requests"), f.count(sql(`SELECT count(*) FROM ccproxy.requests WHERE ${between(r)} AND ${condition.replace("$", () => literal)}`)), `filter ${key}`);
   ok(new URL(page.url()).searchParams.get(key) === value, "... is in the address");
+  if (key === "model" || key === "user") { // which statuses are known of by the rollups, and by the requests alone
+    const limited = f.count(sql(`SELECT count(*) FROM ccproxy.requests WHERE ${between(r)} AND status_code = 429 AND ${condition.replace("$", () => literal)}`));
+    await page.waitForFunction((n) => [...document.querySelectorAll("#tiles dt")].find((dt) => dt.textContent === "Rate limited").nextSibling.textContent === n, limited);
+    ok(true, "... and counts what was rate limited");
+  }
 }
 await page.goBack();
 await settled(page);
