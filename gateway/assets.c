@@ -52,6 +52,11 @@ static const char *const ends[] = {ASSETS(END)};
 
 #define NASSETS (sizeof(assets) / sizeof(assets[0]))
 
+#define FNV_START UINT64_C(14695981039346656037)
+
+static char version[ASSETS_VERSION_CHARS + 1];	/* of all of them together */
+static char *versioned_page;	/* the first, index.html */
+
 /* Leaves gzip NULL where there is no memory: it is served as it is. */
 static void
 compress_asset(struct asset *asset)
@@ -77,24 +82,81 @@ compress_asset(struct asset *asset)
 	deflateEnd(&z);
 }
 
+/* FNV-1a, carried on. */
+static uint64_t
+add_to_hash(uint64_t hash, const char *data, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		hash = (hash ^ (unsigned char) data[i]) * UINT64_C(1099511628211);
+	return hash;
+}
+
+/*
+ * The page with the version in the addresses of its files, which the browser may
+ * keep for good then. Without memory it stays as it is.
+ */
+static void
+put_version(struct asset *page)
+{
+	static const char folder[] = "=\"static/";
+	size_t		folder_len = sizeof(folder) - 1;
+	size_t		version_len = strlen(version);
+	size_t		n = 0;
+	const char *from = page->data;
+	const char *found;
+	char	   *to;
+
+	for (const char *p = from; (p = strstr(p, folder)) != NULL; p += folder_len)
+		n++;
+	versioned_page = malloc(page->len + n * (version_len + 1) + 1);
+	if (versioned_page == NULL)
+		return;
+	to = versioned_page;
+	while ((found = strstr(from, folder)) != NULL)
+	{
+		found += folder_len;
+		memcpy(to, from, (size_t) (found - from));
+		to += found - from;
+		memcpy(to, version, version_len);
+		to += version_len;
+		*to++ = '/';
+		from = found;
+	}
+	strcpy(to, from);
+	page->data = versioned_page;
+	page->len += n * (version_len + 1);
+}
+
 void
 assets_init(void)
 {
+	uint64_t	all = FNV_START;
+
 	for (size_t i = 0; i < NASSETS; i++)
 	{
-		uint64_t	hash = UINT64_C(14695981039346656037);	/* FNV-1a */
-
 		assets[i].len = (size_t) (ends[i] - assets[i].data);
-		for (size_t k = 0; k < assets[i].len; k++)
-			hash = (hash ^ (unsigned char) assets[i].data[k]) * UINT64_C(1099511628211);
-		snprintf(assets[i].etag, sizeof(assets[i].etag), "\"%016" PRIx64 "\"", hash);
+		all = add_to_hash(all, assets[i].data, assets[i].len);
+	}
+	snprintf(version, sizeof(version), "%016" PRIx64, all);
+	put_version(&assets[0]);
+	for (size_t i = 0; i < NASSETS; i++)
+	{
+		snprintf(assets[i].etag, sizeof(assets[i].etag), "\"%016" PRIx64 "\"", add_to_hash(FNV_START, assets[i].data, assets[i].len));
 		compress_asset(&assets[i]);
 	}
+}
+
+const char *
+assets_version(void)
+{
+	return version;
 }
 
 void
 assets_free(void)
 {
+	free(versioned_page);
+	versioned_page = NULL;
 	for (size_t i = 0; i < NASSETS; i++)
 	{
 		free(assets[i].gzip);

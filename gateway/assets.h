@@ -17,8 +17,13 @@ struct asset
 	size_t		gzip_len;
 };
 
+/* of a hash in hexadecimal */
+#define ASSETS_VERSION_CHARS 16
+
 /* NULL when there is none of this name. Any thread. */
 const struct asset *asset_find(const char *name);
+/* Of all files together: what the page puts before their names. Any thread. */
+const char *assets_version(void);
 /* Computes the tags and compresses; once, before threads. */
 void		assets_init(void);
 /* Gives the compressed copies back; after all threads. */

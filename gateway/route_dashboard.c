@@ -2,6 +2,9 @@
  * GET /metrics/dashboard and /metrics/static/: the page and its files, all of
  * them static. They hold no data, so they need no token; what the page fetches
  * does.
+ *
+ * The page asks for static/VERSION/NAME, so that a browser keeps the files until
+ * there are others, and a page that is opened again asks for nothing but itself.
  */
 #include <string.h>
 
@@ -10,7 +13,7 @@
 #include "gateway/request.h"
 
 static enum request_handled
-serve(struct request *r, const char *name)
+serve(struct request *r, const char *name, bool for_good)
 {
 	const struct asset *asset = asset_find(name);
 	const char *known = request_header(r, "If-None-Match");
@@ -23,7 +26,7 @@ serve(struct request *r, const char *name)
 	r->answer.set = true;
 	r->answer.dashboard_headers = true;
 	r->answer.etag = asset->etag;
-	r->answer.cache_control = "no-cache";
+	r->answer.cache_control = for_good ? "public, max-age=31536000, immutable" : "no-cache";
 	r->answer.fixed = asset->data;
 	if (known && strstr(known, asset->etag))
 	{
@@ -46,13 +49,19 @@ serve(struct request *r, const char *name)
 static enum request_handled
 handle_page(struct request *r)
 {
-	return serve(r, "index.html");
+	return serve(r, "index.html", false);
 }
 
 static enum request_handled
 handle_static(struct request *r)
 {
-	return serve(r, r->path_rest);
+	const char *name = r->path_rest;
+	bool		current = strncmp(name, assets_version(), ASSETS_VERSION_CHARS) == 0;
+
+	/* a page of another version, while gateways are being replaced, gets ours */
+	if (strspn(name, "0123456789abcdef") == ASSETS_VERSION_CHARS && name[ASSETS_VERSION_CHARS] == '/')
+		return serve(r, name + ASSETS_VERSION_CHARS + 1, current);
+	return serve(r, name, false);
 }
 
 static bool

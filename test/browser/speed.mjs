@@ -84,6 +84,8 @@ for (const period of ["24h", "7d", "30d"]) {
   const before = cpu();
   for (let i = 0; i < rounds; i++) {
     await post({ request_id: `speed-${period}-${i}`, model: "model-1", user_id: "user-1", endpoint_type: "openai", method: "POST", status_code: 200, response_time_ms: 100, input_tokens: 5, output_tokens: 5 });
+    // until no answer is given from before (READER_REST_MAX_MS)
+    await new Promise((done) => setTimeout(done, 1200));
     answers = [];
     const last = page.waitForResponse((r) => r.url().includes("/budgets"));
     await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));

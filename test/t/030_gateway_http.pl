@@ -187,13 +187,22 @@ is($r->{status}, 200, 'the dashboard');
 like($r->{headers}{'content-security-policy'}, qr/default-src 'none'; script-src 'self'/, 'with a strict policy');
 unlike($r->{content}, qr/<script(?![^>]*\bsrc=)|\son\w+=|style=/, 'and nothing inline');
 my @assets = map { "/metrics/$_" } $r->{content} =~ m{(?:src|href)="(static/[^"]+)"}g;
-is(scalar(@assets), 4, 'four files');
+is(scalar(@assets), 12, 'its files');
 for my $asset (@assets)
 {
 	my $file = $gateway->get($asset);
 	is($file->{status}, 200, $asset);
 	is($gateway->get($asset, 'if-none-match' => $file->{headers}{etag})->{status}, 304, '... not sent twice');
+	like($file->{headers}{'cache-control'}, qr/immutable/, '... and kept for good');
+	my $name = $asset =~ s{.*/}{}r;
+	for my $other ("/metrics/static/$name", "/metrics/static/0123456789abcdef/$name")
+	{
+		my $plain = $gateway->get($other);
+		is($plain->{content}, $file->{content}, "... the same as $other");
+		is($plain->{headers}{'cache-control'}, 'no-cache', '... which is asked for again');
+	}
 }
+is($gateway->get("/metrics/static/0123456789abcdef/0123456789abcdef/app.js")->{status}, 404, 'no folders in folders');
 is($gateway->get('/metrics/static/../settings.c')->{status}, 404, 'nothing else is served');
 
 # who asks
