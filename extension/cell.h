@@ -71,6 +71,9 @@ extern struct varlena *cell_total_pack(CellTotal *total);
 /* The total cost in picodollars; error 22003 beyond CELL_SUM_MAX. */
 extern cell_int128 cell_cost(const CellNumbers *numbers);
 
+/* An integer as numeric. */
+extern Datum cell_numeric(cell_int128 value);
+
 /* Picodollars as numeric USD. */
 extern Datum cell_usd(cell_int128 pico);
 

@@ -3,6 +3,8 @@
  * states. No PostgreSQL here; see cell_core.h for forms and ownership. Entered by
  * whoever holds the block, one thread at a time for each.
  */
+#include <math.h>
+
 #include "extension/cell_core.h"
 
 /* Free slots left on either side when a window of counters is made or moved. */
@@ -382,6 +384,31 @@ cell_total_buckets(const CellTotal *total, int64_t counts[CELL_BOUNDARIES])
 		for (; slot < boundary && slot <= total->high[CELL_RESPONSE]; slot++)
 			below += total->slots[CELL_RESPONSE][slot];
 		counts[i] = (int64_t) (below + total->numbers.at_most[i]);
+	}
+}
+
+void
+cell_total_quantiles(const CellTotal *total, int latency, const double *fractions, double *values, int length)
+{
+	uint64_t	n = total->numbers.n[latency];
+	double		min = cell_ms(total->numbers.min_us[latency]);
+	double		max = cell_ms(total->numbers.max_us[latency]);
+	uint64_t	given = 0;
+	uint32_t	slot = total->low[latency];
+
+	for (int i = 0; i < length; i++)
+	{
+		double		wanted = ceil(fractions[i] * (double) n);
+		uint64_t	rank = wanted < 1 ? 1 : wanted >= (double) n ? n : (uint64_t) wanted;
+
+		if (rank == 1 || rank == n)
+		{
+			values[i] = rank == 1 ? min : max;
+			continue;
+		}
+		while (given < rank && slot <= total->high[latency])
+			given += total->slots[latency][slot++];
+		values[i] = fmin(fmax(sketch_key_value(cell_slot_key(slot - 1)), min), max);
 	}
 }
 

@@ -251,6 +251,12 @@ extern CellStatus cell_total_check(const CellTotal *total, CellError *error) CEL
 /* Prometheus' cumulative counts. */
 extern void cell_total_buckets(const CellTotal *total, int64_t counts[CELL_BOUNDARIES]);
 
+/*
+ * The quantiles of a latency in milliseconds at ascending fractions, as
+ * sketch_quantile() of its distribution gives them; n is not 0.
+ */
+extern void cell_total_quantiles(const CellTotal *total, int latency, const double *fractions, double *values, int length);
+
 /* At least the size of a latency's distribution as a packed sketch. */
 extern size_t cell_sketch_bound(const CellTotal *total, int latency);
 

@@ -312,8 +312,8 @@ big_numeric(cell_int128 value, int scale)
 	return DirectFunctionCall3(numeric_in, CStringGetDatum(first), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
 }
 
-static Datum
-integer_numeric(cell_int128 value)
+Datum
+cell_numeric(cell_int128 value)
 {
 	if (value >= PG_INT64_MIN && value <= PG_INT64_MAX)
 		return NumericGetDatum(int64_to_numeric((int64) value));
@@ -379,11 +379,11 @@ expand_numbers(const CellNumbers *numbers, Datum *values)
 	values[COL_PRICED] = Int64GetDatum(numbers->priced);
 	values[COL_UNPRICED] = Int64GetDatum(numbers->unpriced);
 	values[COL_N_RESPONSE] = Int64GetDatum(numbers->n[CELL_RESPONSE]);
-	values[COL_SUM_RESPONSE] = integer_numeric(numbers->sum[CELL_SUM_RESPONSE]);
+	values[COL_SUM_RESPONSE] = cell_numeric(numbers->sum[CELL_SUM_RESPONSE]);
 	values[COL_N_TTFT] = Int64GetDatum(numbers->n[CELL_TTFT]);
-	values[COL_SUM_TTFT] = integer_numeric(numbers->sum[CELL_SUM_TTFT]);
+	values[COL_SUM_TTFT] = cell_numeric(numbers->sum[CELL_SUM_TTFT]);
 	for (int i = 0; i < 6; i++)
-		values[COL_TOKENS + i] = integer_numeric(numbers->sum[CELL_SUM_INPUT + i]);
+		values[COL_TOKENS + i] = cell_numeric(numbers->sum[CELL_SUM_INPUT + i]);
 	for (int i = 0; i < 5; i++)
 		values[COL_COSTS + i] = cell_usd(numbers->sum[CELL_SUM_INPUT_COST + i]);
 	values[COL_TOTAL_COST] = cell_usd(cell_cost(numbers));

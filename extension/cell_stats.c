@@ -364,10 +364,63 @@ gather_bucket(Stats *stats, Datum datum)
 
 /* ---- writing ---- */
 
+static const double quantiles[] = {0.5, 0.95, 0.99};
+
 enum
 {
-	COL_TIME, COL_K1, COL_K2, COL_MEASURES, COL_USAGE, COL_COSTS, COL_ERRORS, COLUMNS
+	COL_TIME, COL_K1, COL_K2,
+	COL_REQUESTS, COL_SUCCESSFUL, COL_FAILED, COL_IN_FLIGHT, COL_PRICED, COL_UNPRICED,
+	COL_N_RESPONSE, COL_SUM_RESPONSE, COL_N_TTFT, COL_SUM_TTFT,
+	COL_INPUT, COL_CACHE_READ, COL_CACHE_WRITE, COL_OUTPUT, COL_TOKENS, COL_COST,
+	COL_RESPONSE_QUANTILES,
+	COL_TTFT_QUANTILES = COL_RESPONSE_QUANTILES + lengthof(quantiles),
+	COL_USAGE = COL_TTFT_QUANTILES + lengthof(quantiles),
+	COL_COSTS, COL_ERRORS, COLUMNS
 };
+
+static void
+put_quantiles(const CellTotal *total, int latency, bool known, Datum *values, bool *nulls)
+{
+	double		found[lengthof(quantiles)];
+
+	known = known && total->numbers.n[latency] > 0;
+	if (known)
+		cell_total_quantiles(total, latency, quantiles, found, lengthof(quantiles));
+	for (int i = 0; i < lengthof(quantiles); i++)
+	{
+		nulls[i] = !known;
+		if (known)
+			values[i] = Float8GetDatum(found[i]);
+	}
+}
+
+/* What was measured. */
+static void
+put_total(const CellTotal *total, Datum *values, bool *nulls)
+{
+	const CellNumbers *numbers = &total->numbers;
+	cell_int128 written = numbers->sum[CELL_SUM_CACHE_WRITE] + numbers->sum[CELL_SUM_CACHE_WRITE_1H];
+
+	values[COL_REQUESTS] = Int64GetDatum(numbers->requests);
+	values[COL_SUCCESSFUL] = Int64GetDatum(numbers->requests - numbers->failed - numbers->in_flight);
+	values[COL_FAILED] = Int64GetDatum(numbers->failed);
+	values[COL_IN_FLIGHT] = Int64GetDatum(numbers->in_flight);
+	values[COL_PRICED] = Int64GetDatum(numbers->priced);
+	values[COL_UNPRICED] = Int64GetDatum(numbers->unpriced);
+	values[COL_N_RESPONSE] = Int64GetDatum(numbers->n[CELL_RESPONSE]);
+	values[COL_SUM_RESPONSE] = cell_numeric(numbers->sum[CELL_SUM_RESPONSE]);
+	values[COL_N_TTFT] = Int64GetDatum(numbers->n[CELL_TTFT]);
+	values[COL_SUM_TTFT] = cell_numeric(numbers->sum[CELL_SUM_TTFT]);
+	values[COL_INPUT] = cell_numeric(numbers->sum[CELL_SUM_INPUT]);
+	values[COL_CACHE_READ] = cell_numeric(numbers->sum[CELL_SUM_CACHE_READ]);
+	values[COL_CACHE_WRITE] = cell_numeric(written);
+	values[COL_OUTPUT] = cell_numeric(numbers->sum[CELL_SUM_OUTPUT]);
+	values[COL_TOKENS] = cell_numeric(numbers->sum[CELL_SUM_INPUT] + numbers->sum[CELL_SUM_CACHE_READ] + written +
+									  numbers->sum[CELL_SUM_OUTPUT]);
+	values[COL_COST] = cell_usd(cell_cost(numbers));
+	put_quantiles(total, CELL_RESPONSE, true, &values[COL_RESPONSE_QUANTILES], &nulls[COL_RESPONSE_QUANTILES]);
+	put_quantiles(total, CELL_TTFT, numbers->detail, &values[COL_TTFT_QUANTILES], &nulls[COL_TTFT_QUANTILES]);
+}
 
 static Datum
 label_datum(const Labels *labels, int32 index)
@@ -408,7 +461,7 @@ put_group(Stats *stats, uint64 group_key, const Entry *ordered)
 	values[COL_TIME] = TimestampTzGetDatum(stats->time);
 	values[COL_K1] = label_datum(&stats->k1, (int32) (group_key >> 32));
 	values[COL_K2] = label_datum(&stats->k2, (int32) (uint32) group_key);
-	values[COL_MEASURES] = PointerGetDatum(cell_total_pack(total));
+	put_total(total, values, nulls);
 	cell_total_give(total);
 	values[COL_USAGE] = counts_object(&stats->models, false);
 	values[COL_COSTS] = counts_object(&stats->models, true);

@@ -213,7 +213,14 @@ COMMENT ON TYPE ccproxy.stats_record IS
 -- (time, cells) in order of time, and from raw rows (time, k1, k2, model, error and _measured_sql()); queries as SQL,
 -- NULL for nothing. error: '' for none, NULL where errors are not to be told.
 CREATE FUNCTION ccproxy._stats_groups(keys text, buckets text, raw text, detail boolean)
-RETURNS TABLE (t timestamptz, k1 text, k2 text, m ccproxy.measures, model_usage jsonb, model_costs jsonb, errors_by_type jsonb)
+RETURNS TABLE (t timestamptz, k1 text, k2 text,
+               requests bigint, successful bigint, failed bigint, in_flight bigint, priced bigint, unpriced bigint,
+               n_response_time bigint, sum_response_time_us numeric, n_ttft bigint, sum_ttft_us numeric,
+               input_tokens numeric, cache_read_tokens numeric, cache_write_tokens numeric, output_tokens numeric, total_tokens numeric,
+               total_cost numeric,
+               p50_response_time double precision, p95_response_time double precision, p99_response_time double precision,
+               p50_ttft double precision, p95_ttft double precision, p99_ttft double precision,
+               model_usage jsonb, model_costs jsonb, errors_by_type jsonb)
     AS 'MODULE_PATHNAME', 'ccproxy_stats_groups' LANGUAGE C STABLE ROWS 100;
 
 CREATE FUNCTION ccproxy.stats(
@@ -267,27 +274,25 @@ BEGIN
                                     WHEN 'hour' THEN g.t + interval '1 hour'
                                     WHEN 'quarter' THEN g.t + interval '15 minutes'
                                     WHEN 'minute' THEN g.t + interval '1 minute' END, plan.snapped_to),
-               coalesce(e.requests, 0), coalesce(e.successful, 0), coalesce(e.failed, 0), coalesce(e.in_flight, 0),
-               (e.sum_response_time_us / nullif(e.n_response_time, 0) / 1000)::double precision,
-               ccproxy.quantile(e.response_time, 0.5), ccproxy.quantile(e.response_time, 0.95), ccproxy.quantile(e.response_time, 0.99),
-               coalesce(e.input_tokens, 0), coalesce(e.cache_read_tokens, 0),
-               coalesce(e.cache_write_tokens + e.cache_write_1h_tokens, 0), coalesce(e.output_tokens, 0),
-               coalesce(e.input_tokens + e.cache_read_tokens + e.cache_write_tokens + e.cache_write_1h_tokens + e.output_tokens, 0),
+               coalesce(g.requests, 0), coalesce(g.successful, 0), coalesce(g.failed, 0), coalesce(g.in_flight, 0),
+               (g.sum_response_time_us / nullif(g.n_response_time, 0) / 1000)::double precision,
+               g.p50_response_time, g.p95_response_time, g.p99_response_time,
+               coalesce(g.input_tokens, 0), coalesce(g.cache_read_tokens, 0), coalesce(g.cache_write_tokens, 0),
+               coalesce(g.output_tokens, 0), coalesce(g.total_tokens, 0),
                -- where nothing could be priced the cost is unknown, not 0
-               CASE WHEN e.priced = 0 AND e.unpriced > 0 THEN NULL ELSE coalesce(e.total_cost, 0) END,
-               trim_scale(round(e.total_cost / nullif(e.priced, 0), 12)), coalesce(e.unpriced, 0),
+               CASE WHEN g.priced = 0 AND g.unpriced > 0 THEN NULL ELSE coalesce(g.total_cost, 0) END,
+               trim_scale(round(g.total_cost / nullif(g.priced, 0), 12)), coalesce(g.unpriced, 0),
                coalesce(g.model_usage, '{}'), coalesce(g.model_costs, '{}'),
-               e.failed::double precision / nullif(e.successful + e.failed, 0),
+               g.failed::double precision / nullif(g.successful + g.failed, 0),
                CASE WHEN plan.cube <> 'user' THEN coalesce(g.errors_by_type, '{}') END,
                CASE WHEN NOT by_time THEN nullif(g.k2, '') WHEN plan.dims = '{}' THEN NULL
                     WHEN plan.time_first THEN nullif(g.k1, '') ELSE to_char(g.t AT TIME ZONE time_zone, format_of_time) END,
-               (e.sum_ttft_us / nullif(e.n_ttft, 0) / 1000)::double precision,
-               ccproxy.quantile(e.ttft, 0.5), ccproxy.quantile(e.ttft, 0.95), ccproxy.quantile(e.ttft, 0.99)
+               (g.sum_ttft_us / nullif(g.n_ttft, 0) / 1000)::double precision,
+               g.p50_ttft, g.p95_ttft, g.p99_ttft
                -- all requests together are one row, also when there are none
           FROM (SELECT WHERE group_by IS NULL) AS o
           FULL JOIN ccproxy._stats_groups(keys, buckets, raw, plan.cube <> 'user') AS g ON true
-          LEFT JOIN LATERAL ccproxy.expand(g.m) AS e ON true
-         ORDER BY CASE WHEN by_time THEN g.t END, e.requests DESC, g.k1, g.k2;
+         ORDER BY CASE WHEN by_time THEN g.t END, g.requests DESC, g.k1, g.k2;
 END
 $$;
 COMMENT ON FUNCTION ccproxy.stats(timestamptz, timestamptz, text, jsonb, text) IS

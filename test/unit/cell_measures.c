@@ -4,6 +4,8 @@
  */
 #include "test/unit/cell_test.h"
 
+#define FRACTIONS 7
+
 static CellTotal total;
 static CellTotal other;
 
@@ -72,6 +74,9 @@ same_distribution(CellTotal *t, int latency, const int64_t *us, size_t n)
 	SketchState *expected;
 	SketchView	view;
 	Packed		packed[2];
+	const double fractions[FRACTIONS] = {0, 0.001, 0.25, 0.5, 0.95, 0.99, 1};
+	double		quantiles[FRACTIONS];
+	double		quantile;
 	bool		good;
 	double		sum = 0;
 
@@ -100,6 +105,9 @@ same_distribution(CellTotal *t, int latency, const int64_t *us, size_t n)
 	packed[1].bytes = malloc(cell_sketch_bound(t, latency));
 	packed[1].length = cell_pack_sketch(t, latency, packed[1].bytes);
 	good &= packed[1].length <= cell_sketch_bound(t, latency) && same(packed[0], packed[1]);
+	cell_total_quantiles(t, latency, fractions, quantiles, FRACTIONS);
+	for (int i = 0; i < FRACTIONS; i++)
+		good &= sketch_quantile(&view, fractions[i], &quantile) == SKETCH_OK && quantile == quantiles[i];
 	free(packed[0].bytes);
 	free(packed[1].bytes);
 	free(expected);
