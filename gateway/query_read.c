@@ -49,7 +49,7 @@ static const char *const filters[] = {
 	"service_tier, state"
 #define TIMES_ALLOWED "RFC 3339 such as 2025-01-31T12:00:00Z, a date such as 2025-01-31 (UTC), or epoch seconds"
 #define STATS_ALLOWED "period, from, to, group_by, time_zone, compare, limit, format, " FILTERS_ALLOWED
-#define SAVINGS_ALLOWED "period, from, to, time_zone, " FILTERS_ALLOWED
+#define SAVINGS_ALLOWED "period, from, to, " FILTERS_ALLOWED
 #define LIST_ALLOWED "period, from, to, order, limit, cursor, format, " FILTERS_ALLOWED
 #define LIMITS_ALLOWED "1 to 10000"
 #define ORDERS_ALLOWED "newest, slowest, dearest, failed"

@@ -7,7 +7,7 @@
 #include "gateway/rows.h"
 
 static const char savings_sql[] =
-"SELECT * FROM ccproxy.cache_savings($1::timestamptz, $2::timestamptz, $3::jsonb, $4)";
+"SELECT * FROM ccproxy.cache_savings($1::timestamptz, $2::timestamptz, $3::jsonb)";
 
 static enum request_handled
 handle(struct request *r)
@@ -23,7 +23,6 @@ handle(struct request *r)
 	read_parameter_time(r, r->stats.span.from_us);
 	read_parameter_time(r, r->stats.span.to_us);
 	read_parameter(r, r->stats.filters);
-	read_parameter(r, r->stats.time_zone);
 	return read_begin(r);
 }
 

@@ -177,6 +177,12 @@ function statsQuery(of, groupBy, more = {}) {
   return p;
 }
 
+function savingsQuery() {
+  const p = queryOf(state);
+  p.delete("time_zone");
+  return p;
+}
+
 function listQuery(rows) {
   const p = queryOf(state);
   p.delete("time_zone");
@@ -390,7 +396,7 @@ async function load(fresh) {
       byModel.then((answer) => showUnpriced(answer.stats)),
       slow ? null : statuses({ compare: "previous" }),
       get("stats", month, signal).then((answer) => { known.month = answer.stats[0]; tiles(); }),
-      get("savings", queryOf(state), signal).then((answer) => { known.savings = answer.savings; tiles(); }),
+      get("savings", savingsQuery(), signal).then((answer) => { known.savings = answer.savings; tiles(); }),
     ]);
     const rows = state.by === "model" ? byModel : groupsOf(state.by, signal);
     const lines = state.by === "model" ? models : groupsOverTime(state.by, rows, signal);
