@@ -370,7 +370,7 @@ enum
 {
 	COL_TIME, COL_K1, COL_K2,
 	COL_REQUESTS, COL_SUCCESSFUL, COL_FAILED, COL_IN_FLIGHT, COL_PRICED, COL_UNPRICED,
-	COL_N_RESPONSE, COL_SUM_RESPONSE, COL_N_TTFT, COL_SUM_TTFT,
+	COL_N_RESPONSE, COL_SUM_RESPONSE, COL_MAX_RESPONSE, COL_N_TTFT, COL_SUM_TTFT,
 	COL_INPUT, COL_CACHE_READ, COL_CACHE_WRITE, COL_OUTPUT, COL_TOKENS, COL_COST,
 	COL_RESPONSE_QUANTILES,
 	COL_TTFT_QUANTILES = COL_RESPONSE_QUANTILES + lengthof(quantiles),
@@ -409,6 +409,8 @@ put_total(const CellTotal *total, Datum *values, bool *nulls)
 	values[COL_UNPRICED] = Int64GetDatum(numbers->unpriced);
 	values[COL_N_RESPONSE] = Int64GetDatum(numbers->n[CELL_RESPONSE]);
 	values[COL_SUM_RESPONSE] = cell_numeric(numbers->sum[CELL_SUM_RESPONSE]);
+	values[COL_MAX_RESPONSE] = Int64GetDatum(numbers->max_us[CELL_RESPONSE]);
+	nulls[COL_MAX_RESPONSE] = numbers->n[CELL_RESPONSE] == 0;
 	values[COL_N_TTFT] = Int64GetDatum(numbers->n[CELL_TTFT]);
 	values[COL_SUM_TTFT] = cell_numeric(numbers->sum[CELL_SUM_TTFT]);
 	values[COL_INPUT] = cell_numeric(numbers->sum[CELL_SUM_INPUT]);

@@ -215,7 +215,7 @@ COMMENT ON TYPE ccproxy.stats_record IS
 CREATE FUNCTION ccproxy._stats_groups(keys text, buckets text, raw text, detail boolean)
 RETURNS TABLE (t timestamptz, k1 text, k2 text,
                requests bigint, successful bigint, failed bigint, in_flight bigint, priced bigint, unpriced bigint,
-               n_response_time bigint, sum_response_time_us numeric, n_ttft bigint, sum_ttft_us numeric,
+               n_response_time bigint, sum_response_time_us numeric, max_response_time_us bigint, n_ttft bigint, sum_ttft_us numeric,
                input_tokens numeric, cache_read_tokens numeric, cache_write_tokens numeric, output_tokens numeric, total_tokens numeric,
                total_cost numeric,
                p50_response_time double precision, p95_response_time double precision, p99_response_time double precision,

@@ -31,9 +31,7 @@ BEGIN
         keys := format('SELECT k.id, %1$L, %1$L, %1$L, NULL::text FROM ccproxy.%2$I k WHERE %3$s', '', plan.cube || '_key', coalesce(plan.cube_filter, 'true'));
         buckets := format('SELECT %s, b.cells FROM (%s) AS b ORDER BY 1', format(time, 'b.bucket'), ccproxy._buckets_sql(plan.cube, grains, clean));
     END IF;
-    RETURN QUERY SELECT g.t, round(ccproxy.max(e.response_time) * 1000)::bigint
-                   FROM ccproxy._stats_groups(keys, buckets, raw, false) AS g CROSS JOIN LATERAL ccproxy.expand(g.m) AS e
-                  WHERE e.response_time IS NOT NULL;
+    RETURN QUERY SELECT g.t, g.max_response_time_us FROM ccproxy._stats_groups(keys, buckets, raw, false) AS g WHERE g.max_response_time_us IS NOT NULL;
 END
 $$;
 
