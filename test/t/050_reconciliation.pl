@@ -193,17 +193,24 @@ my @ways = (
 	},
 	# somebody changes, moves or deletes rows by hand, and says so
 	(sub {
-		my $m = at(pick(moment(), sprintf '%d.%06d', $now - 3600 - rnd(86400 * 12), rnd(1000000)));
+		# about an old row there is mostly no other: what is left of it is in rollups
+		my ($old, $salt) = (rnd(4), rnd(1000));
+		my $m = $old ? ":'m'::timestamptz" : at(moment());
+		# and where finer grains than some have just expired
+		my $coarse = !$unlogged && $old == 1 ? "SELECT truth.roll_up();\n" . sprintf("SELECT truth.expire('399 days', '1 day', '%d days', '%d days');\n", pick(1, 4, 399), pick(1, 4, 399)) : '';
+		my $choose = $old ? "SELECT coalesce((SELECT l.ts + interval '20 minutes' FROM ccproxy.request_log l WHERE l.ts < now() - interval '1 day' AND l.parts IS NULL"
+		  . " ORDER BY md5(l.request_id || '$salt') LIMIT 1), now()) AS m \\gset\n" : '';
 		my $hour = "ts >= $m - interval '1 hour' AND ts < $m";
 		my $change = pick(
 			"UPDATE ccproxy.request_log SET input_cost = coalesce(input_cost, 0) + 7, price_id = 4, status_code = 503 WHERE $hour;",
 			"UPDATE ccproxy.request_log SET model = 'renamed', user_id = NULL, output_tokens = NULL WHERE $hour AND parts IS NULL;",
 			"UPDATE ccproxy.request_log SET ts = ts - interval '61 minutes' WHERE $hour AND parts IS NULL;",
-			"DELETE FROM ccproxy.request_log WHERE $hour AND parts IS NULL;");
-		return "SELECT ccproxy.ensure_partitions($m - interval '1 day', $m) >= 0;\nBEGIN; $change SELECT ccproxy.mark_dirty($m - interval '3 hours', $m) >= 0; COMMIT;" . (rnd(2) ? "\n" . rolled_up() : '');
+			("DELETE FROM ccproxy.request_log WHERE $hour AND parts IS NULL;") x 2);
+		return $coarse . $choose . "SELECT ccproxy.ensure_partitions($m - interval '1 day', $m) >= 0;\nBEGIN; $change SELECT ccproxy.mark_dirty($m - interval '3 hours', $m) >= 0; COMMIT;" . ($coarse || rnd(2) ? "\n" . rolled_up() : '');
 	}) x 3,
 	# marks without a change, of a minute or a moment of it, also of times whose raw rows have expired
 	(sub { return 'INSERT INTO ccproxy.dirty_minute (minute) VALUES ' . join(', ', map { '(' . pick("ccproxy._bucket('m', " . at(moment()) . ')', at(moment())) . ')' } 1 .. 1 + rnd(20)) . ';' }) x 2,
+	sub { return "INSERT INTO ccproxy.dirty_minute (minute) SELECT raw_from - interval '1 minute' * i FROM ccproxy.rollup_state, generate_series(1, " . (1 + rnd(5)) . ') AS i WHERE isfinite(raw_from);' },
 	# detail expires
 	(sub {
 		my $minutes = 1 + rnd(8);
