@@ -34,7 +34,13 @@ sub ids { my ($prefix, $from, $to) = @_; return map { "$prefix-" . sprintf('%05d
 sub events_of { my $t = time; return [ map { { request_id => $_, timestamp => $t, model => 'gpt-4', input_tokens => 1000, output_tokens => 100 } } @_ ] }
 
 sub stored { my ($prefix) = @_; return sql("SELECT count(*), count(DISTINCT request_id) FROM ccproxy.requests WHERE request_id LIKE '$prefix-%'") }
-sub wait_drained { my ($gateway) = @_; CCProxy::wait_until('the spool to be drained', sub { spooled($gateway) == 0 && metric($gateway, 'spool_records') == 0 }) }
+# A gateway that has just begun has not looked into its spool yet.
+sub wait_drained
+{
+	my ($gateway) = @_;
+	CCProxy::wait_until('the spool to be drained',
+		sub { $gateway->get('/readyz')->{json}{spool} eq 'ok' && spooled($gateway) == 0 && metric($gateway, 'spool_records') == 0 });
+}
 sub spooled { my ($gateway) = @_; return $gateway->get('/readyz')->{json}{spooled_events} }
 
 # One of the gateway's own metrics.
