@@ -13,9 +13,10 @@ struct parked_batch
 };
 
 bool
-parked_push(struct parked *p, struct batch *b, int64_t deadline_us)
+parked_push(struct parked *p, struct batch *b, int64_t deadline_us, bool first)
 {
 	struct parked_batch *one = malloc(sizeof(*one));
+	struct parked_batch **place;
 
 	if (one == NULL)
 		return false;
@@ -23,8 +24,11 @@ parked_push(struct parked *p, struct batch *b, int64_t deadline_us)
 	batch_init(b);
 	if (p->first == NULL)
 		p->end = &p->first;
-	*p->end = one;
-	p->end = &one->next;
+	place = first ? &p->first : p->end;
+	one->next = *place;
+	*place = one;
+	if (one->next == NULL)
+		p->end = &one->next;
 	return true;
 }
 

@@ -68,6 +68,7 @@ struct store
 	int64_t		batch_deadline_us;	/* when the oldest submission of it expires */
 	struct parked parked;		/* batches that are worked on by slices */
 	bool		parked_turn;	/* theirs, not the queue's */
+	bool		was_parked;		/* the batch in work */
 	struct drain drain;
 	int64_t		facts_read_us;
 	int64_t		down_since_us;
@@ -120,7 +121,10 @@ batch_is_due(struct store *s, int64_t now_us)
 static bool
 unpark(struct store *s)
 {
-	return s->batch.submissions != NULL || parked_pop(&s->parked, &s->batch, &s->batch_deadline_us);
+	if (s->batch.submissions != NULL)
+		return true;
+	s->was_parked = parked_pop(&s->parked, &s->batch, &s->batch_deadline_us);
+	return s->was_parked;
 }
 
 /* Lets go of what cannot wait. */
@@ -334,6 +338,7 @@ next_batch(struct store *s)
 	list = queue_take(&s->queue, s->batch_rows);
 	if (list == NULL)
 		return unpark(s);
+	s->was_parked = false;
 	queue_put_back(&s->queue, batch_set_aside(&list, &s->committer.recent));
 	s->batch_deadline_us = list->deadline_us;
 	if (!batch_fill(&s->batch, list, prices_version(&s->prices), &s->committer.recent))
@@ -371,7 +376,7 @@ run_batch(struct store *s)
 		if (batch_current(&s->batch) == NULL)
 			finish_batch(s);
 		else
-			(void) !parked_push(&s->parked, &s->batch, s->batch_deadline_us);	/* without memory, the next slice is its own */
+			(void) !parked_push(&s->parked, &s->batch, s->batch_deadline_us, s->was_parked);	/* without memory, the next slice is its own */
 		return;
 	}
 	metric_add(METRIC_STORE_RETRIES, 1);

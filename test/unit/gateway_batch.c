@@ -5,6 +5,7 @@
 
 #include "gateway/batch.h"
 #include "gateway/catalogue.h"
+#include "gateway/parked.h"
 #include "test/unit/tap.h"
 
 #define MANY 1000
@@ -343,9 +344,53 @@ test_empty(void)
 	batch_free(&b);
 }
 
+/* Batches told apart by their deadlines. */
+static bool
+park(struct parked *p, int64_t deadline_us, bool first)
+{
+	struct batch b;
+
+	batch_init(&b);
+	b.worked_us = deadline_us;
+	return parked_push(p, &b, deadline_us, first) && b.worked_us == 0;
+}
+
+static int64_t
+unpark(struct parked *p)
+{
+	struct batch b;
+	int64_t		deadline_us;
+
+	batch_init(&b);
+	if (!parked_pop(p, &b, &deadline_us))
+		return -1;
+	return b.worked_us == deadline_us ? deadline_us : -2;
+}
+
+static void
+test_parking(void)
+{
+	struct parked p = {NULL, NULL};
+
+	is_int(unpark(&p), -1, "nothing is parked");
+	ok(park(&p, 1, false) && park(&p, 2, false), "two are");
+	is_int(unpark(&p), 1, "the first comes first");
+	ok(park(&p, 1, true) && park(&p, 3, false), "it is not through, and another comes");
+	is_int(unpark(&p), 1, "it is first again");
+	is_int(unpark(&p), 2, "then the second");
+	ok(park(&p, 2, true), "which is not through either");
+	is_int(unpark(&p), 2, "it goes on");
+	is_int(unpark(&p), 3, "and the last is last");
+	is_int(unpark(&p), -1, "nothing is left");
+	ok(park(&p, 4, true) && park(&p, 5, false), "and again");
+	is_int(unpark(&p), 4, "in order");
+	is_int(unpark(&p), 5, "in order");
+}
+
 int
 main(void)
 {
+	test_parking();
 	test_order();
 	test_repeats();
 	test_parts();
