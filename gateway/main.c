@@ -83,6 +83,16 @@ wait_for_bodies(struct gateway *g)
 		nanosleep(&pause, NULL);
 }
 
+/* What is allowed, but hardly what is meant. */
+static void
+warn_of_settings(const struct settings *s)
+{
+	if (s->spool_path[0] != '\0' && s->storage != STORAGE_SQLITE && s->metrics_flush_interval_ms >= s->request_deadline_ms)
+		log_event(LOG_LEVEL_WARNING, "spool_too_late",
+				  LOG_STR("reason", "metrics_flush_interval is not shorter than request_deadline_s"),
+				  LOG_STR("consequence", "while PostgreSQL is slow, events are refused (503) before they go to the spool"));
+}
+
 /* Sets, tokens and certificate as the files say now, or all of it as it was. */
 static bool
 reload(struct server *server, char error[SETTINGS_ERROR_SIZE])
@@ -120,6 +130,7 @@ reload(struct server *server, char error[SETTINGS_ERROR_SIZE])
 	new->next = server->reloaded;
 	server->reloaded = new;
 	atomic_store(&g->settings, &new->settings);
+	warn_of_settings(&new->settings);
 	if (fixed[0] != '\0')
 		log_event(LOG_LEVEL_WARNING, "restart_needed", LOG_STR("settings", fixed));
 	return true;
@@ -223,6 +234,7 @@ run(const struct settings *settings, const struct settings_input *input, const s
 	atomic_store(&g->settings, settings);
 	rate_init(&g->rate);
 	g->started_ms = wall_clock_us() / 1000;
+	warn_of_settings(settings);
 	g->auth = auth_open(settings, error);
 	if (g->auth == NULL)
 	{

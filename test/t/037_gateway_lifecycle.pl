@@ -173,6 +173,18 @@ sub curl
 	is($gateway->stop, 0, 'a clean end');
 }
 
+{
+	# settings that make no sense together are told, each time they are taken
+	$gateway = CCProxy->start(node => $node, spool => "$dir/late.db", args => [ '--metrics-flush-interval', '5s', '--config', file('config', "request_deadline_s = 5\n") ]);
+	like($gateway->log_text, qr/event=spool_too_late reason="metrics_flush_interval /, 'a spool that nobody would live to see');
+	file('config', "request_deadline_s = 6\n");
+	reload();
+	file('config', "request_deadline_s = 4\n");
+	reload();
+	is(() = $gateway->log_text =~ /event=spool_too_late/g, 2, '... or would');
+	is($gateway->stop, 0, 'a clean end');
+}
+
 # -------------------------------------------------------------------- the end
 
 {
