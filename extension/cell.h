@@ -71,6 +71,10 @@ extern struct varlena *cell_total_pack(CellTotal *total);
 /* The total cost in picodollars; error 22003 beyond CELL_SUM_MAX. */
 extern cell_int128 cell_cost(const CellNumbers *numbers);
 
+/* Requests: all, successful, failed, in flight, priced, unpriced, as bigint. */
+#define CELL_COUNTS 6
+extern void cell_put_counts(const CellNumbers *numbers, Datum values[CELL_COUNTS]);
+
 /* An integer as numeric. */
 extern Datum cell_numeric(cell_int128 value);
 

@@ -369,15 +369,22 @@ cell_cost(const CellNumbers *numbers)
 	return cost;
 }
 
+void
+cell_put_counts(const CellNumbers *numbers, Datum values[CELL_COUNTS])
+{
+	const uint64_t counts[CELL_COUNTS] = {
+		numbers->requests, numbers->requests - numbers->failed - numbers->in_flight, numbers->failed,
+		numbers->in_flight, numbers->priced, numbers->unpriced
+	};
+
+	for (int i = 0; i < CELL_COUNTS; i++)
+		values[i] = Int64GetDatum((int64) counts[i]);
+}
+
 static void
 expand_numbers(const CellNumbers *numbers, Datum *values)
 {
-	values[COL_REQUESTS] = Int64GetDatum(numbers->requests);
-	values[COL_SUCCESSFUL] = Int64GetDatum(numbers->requests - numbers->failed - numbers->in_flight);
-	values[COL_FAILED] = Int64GetDatum(numbers->failed);
-	values[COL_IN_FLIGHT] = Int64GetDatum(numbers->in_flight);
-	values[COL_PRICED] = Int64GetDatum(numbers->priced);
-	values[COL_UNPRICED] = Int64GetDatum(numbers->unpriced);
+	cell_put_counts(numbers, &values[COL_REQUESTS]);
 	values[COL_N_RESPONSE] = Int64GetDatum(numbers->n[CELL_RESPONSE]);
 	values[COL_SUM_RESPONSE] = cell_numeric(numbers->sum[CELL_SUM_RESPONSE]);
 	values[COL_N_TTFT] = Int64GetDatum(numbers->n[CELL_TTFT]);

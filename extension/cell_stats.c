@@ -401,12 +401,7 @@ put_total(const CellTotal *total, Datum *values, bool *nulls)
 	const CellNumbers *numbers = &total->numbers;
 	cell_int128 written = numbers->sum[CELL_SUM_CACHE_WRITE] + numbers->sum[CELL_SUM_CACHE_WRITE_1H];
 
-	values[COL_REQUESTS] = Int64GetDatum(numbers->requests);
-	values[COL_SUCCESSFUL] = Int64GetDatum(numbers->requests - numbers->failed - numbers->in_flight);
-	values[COL_FAILED] = Int64GetDatum(numbers->failed);
-	values[COL_IN_FLIGHT] = Int64GetDatum(numbers->in_flight);
-	values[COL_PRICED] = Int64GetDatum(numbers->priced);
-	values[COL_UNPRICED] = Int64GetDatum(numbers->unpriced);
+	cell_put_counts(numbers, &values[COL_REQUESTS]);
 	values[COL_N_RESPONSE] = Int64GetDatum(numbers->n[CELL_RESPONSE]);
 	values[COL_SUM_RESPONSE] = cell_numeric(numbers->sum[CELL_SUM_RESPONSE]);
 	values[COL_MAX_RESPONSE] = Int64GetDatum(numbers->max_us[CELL_RESPONSE]);
