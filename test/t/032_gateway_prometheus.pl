@@ -175,12 +175,14 @@ ok($quantile > 0.5 && $quantile <= 2.5, "histogram_quantile(): $quantile lies in
 
 # slow questions do not keep a scrape waiting, however many they are
 {
-	my $busy = CCProxy->start(node => $node, args => [ '--read-connections', 1, '--read-queue', 8, '--statement-timeout-ms', 1500 ]);
+	my $busy = CCProxy->start(node => $node, args => [ '--read-connections', 1, '--read-queue', 8, '--statement-timeout-ms', 5000 ]);
 	my $locker = $node->background_psql('metrics');
 	$locker->query_safe('BEGIN; LOCK TABLE ccproxy.user_key IN ACCESS EXCLUSIVE MODE');
 	my @sockets = map {
 		my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $busy->{port}) or die "connect: $!";
 		syswrite($socket, "GET /metrics/api/stats?period=24h&group_by=user&model=x$_ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+		# the first is out of the queue before the others fill it
+		CCProxy::wait_until('the first question to run', sub { sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%stats%'") }) if $_ == 1;
 		$socket;
 	} 1 .. 9;
 	CCProxy::wait_until('the queue to be full', sub { $busy->get('/readyz')->{json}{waiting_requests} == 9 });
