@@ -5,10 +5,9 @@
 -- it, and the expression over request_log r.
 CREATE FUNCTION ccproxy._dimensions()
 RETURNS TABLE (name text, groups boolean, service text, user_cube text, raw text)
-LANGUAGE sql IMMUTABLE
-SET search_path = pg_catalog, pg_temp
-AS $$
-    VALUES ('model',        true,  'k.model',              'k.model',         'coalesce(r.model, '''')'),
+LANGUAGE sql IMMUTABLE -- and inlined
+BEGIN ATOMIC
+    SELECT * FROM (VALUES ('model',        true,  'k.model',              'k.model',         'coalesce(r.model, '''')'),
            ('endpoint',     true,  'k.endpoint_type',      'k.endpoint_type', 'coalesce(r.endpoint_type, '''')'),
            ('method',       true,  'k.method',             NULL,              'coalesce(r.method, '''')'),
            ('status',       true,  'coalesce(nullif(k.status_code, 0)::text, '''')', NULL, 'coalesce(r.status_code::text, '''')'),
@@ -21,8 +20,8 @@ AS $$
            ('session',      true,  NULL,                   NULL,              'coalesce(r.session_id, '''')'),
            ('provider',     true,  NULL,                   NULL,              'coalesce(r.provider, '''')'),
            ('service_tier', true,  NULL,                   NULL,              'coalesce(r.service_tier, '''')'),
-           ('metadata',     false, NULL,                   NULL,              'r.metadata')
-$$;
+           ('metadata',     false, NULL,                   NULL,              'r.metadata')) AS d(name, groups, service, user_cube, raw);
+END;
 
 -- The values a filter asks for: null becomes '', which is how absence is stored.
 CREATE FUNCTION ccproxy._filter_values(name text, value jsonb) RETURNS text[]

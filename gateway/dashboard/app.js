@@ -10,6 +10,7 @@ import { DimensionTable } from "./table.js";
 import { bucketAt, buckets, clock, dateTime, fromInput, monthEnd, monthStart, toInput } from "./zone.js";
 
 const REFRESH_MS = 10000;
+const ESTIMATE_MS = 60000; // for the month's end and what caching saved
 const RETRY_MS = 3000;
 const STACKED_MODELS = 7;
 const LIST_ROWS = 25;
@@ -239,10 +240,10 @@ const cached = (s) => {
 };
 
 // The month's cost so far, carried on at its own pace.
-function projection(month, now) {
-  if (!month || month.total_cost === null) return null;
-  const begun = monthStart(now, state.zone);
-  return Number(month.total_cost) * (monthEnd(now, state.zone) - begun) / Math.max(1, now - begun);
+function projection(month) {
+  if (!month || month.total_cost === null || month.total_cost === undefined) return null;
+  const begun = monthStart(month.asked, state.zone);
+  return Number(month.total_cost) * (monthEnd(month.asked, state.zone) - begun) / Math.max(1, month.asked - begun);
 }
 
 const limitedOf = (answer) => (answer ? (answer.stats.find((s) => s.group_key === "429") || { total_requests: 0 }).total_requests : null);
@@ -251,7 +252,7 @@ function showTiles(now, before, statuses, month, savings) {
   const seconds = (range.to - range.from) / 1000;
   const limited = limitedOf(statuses);
   const delta = (key) => f.change(now[key], before[key]);
-  const ahead = projection(month, range.now);
+  const ahead = projection(month);
   byId("tiles").replaceChildren(
     tile("Requests", f.count(now.total_requests), now.in_flight_requests > 0 ? f.count(now.in_flight_requests) + " in flight" : null, delta("total_requests"), 0),
     tile("Error rate", f.percent(now.error_rate), f.count(now.failed_requests) + " failed", delta("error_rate"), -1),
@@ -374,7 +375,7 @@ async function load(fresh) {
   try {
     // each is shown when it is there; what the headlines need comes first
     if (fresh) known = {};
-    const tiles = () => known.totals && showTiles(known.totals.stats[0] || EMPTY, (known.totals.previous && known.totals.previous.stats[0]) || {}, known.statuses, known.month, known.savings);
+    const tiles = () => known.totals && showTiles(known.totals.stats[0] || EMPTY, (known.totals.previous && known.totals.previous.stats[0]) || {}, known.statuses, known.month, known.saved && known.saved.savings);
     const steps = get("stats", statsQuery(state, step), signal);
     const byModel = groupsOf("model", signal);
     const models = groupsOverTime("model", byModel, signal);
@@ -395,8 +396,10 @@ async function load(fresh) {
       totals.then(() => Promise.all([models, steps])).then(([answer, all]) => showCost(answer, all.stats)),
       byModel.then((answer) => showUnpriced(answer.stats)),
       slow ? null : statuses({ compare: "previous" }),
-      get("stats", month, signal).then((answer) => { known.month = answer.stats[0]; tiles(); }),
-      get("savings", savingsQuery(), signal).then((answer) => { known.savings = answer.savings; tiles(); }),
+      known.month && now - known.month.asked < ESTIMATE_MS ? null
+        : get("stats", month, signal).then((answer) => { known.month = { ...answer.stats[0], asked: now }; tiles(); }),
+      known.saved && now - known.saved.asked < ESTIMATE_MS ? null
+        : get("savings", savingsQuery(), signal).then((answer) => { known.saved = { savings: answer.savings, asked: now }; tiles(); }),
     ]);
     const rows = state.by === "model" ? byModel : groupsOf(state.by, signal);
     const lines = state.by === "model" ? models : groupsOverTime(state.by, rows, signal);
