@@ -11,7 +11,7 @@ BEGIN
         'ccproxy.requests_by_minute, ccproxy.requests_by_hour, ccproxy.requests_by_day, ccproxy.usage_by_model, ccproxy.usage_by_user, '
         'ccproxy.errors_by_type, ccproxy.budget, ccproxy.budget_status, ccproxy.prometheus, ccproxy.unpriced_models, ccproxy.cost_differences TO %I', role);
     -- settings that answers depend on; the secret beside them is nobody's
-    EXECUTE format('GRANT SELECT (cost_source, prometheus_users) ON ccproxy.configuration TO %I', role);
+    EXECUTE format('GRANT SELECT (cost_source, prometheus_users, prometheus_label_sets) ON ccproxy.configuration TO %I', role);
 END
 $$;
 COMMENT ON FUNCTION ccproxy.grant_read(name) IS

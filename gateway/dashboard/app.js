@@ -275,7 +275,7 @@ function showUnpriced(models) {
     el("p", {}, "Their cost is unknown and in no total. Give these models a price (USD per million tokens), then price the past:"),
     el("ul", {}, ...rows.slice(0, 8).map((s) => el("li", {}, el("button", { type: "button", class: "key", "data-focus": s.group_key || "", onclick: () => goFilter("model", s.group_key || "") },
       s.group_key === null ? el("i", {}, "none") : s.group_key), ` ${f.count(s.unpriced_requests)} requests, ${f.compact(s.total_tokens)} tokens`))),
-    el("pre", {}, el("code", {}, `SELECT ccproxy.set_price('${(rows[0].group_key || "model").replaceAll("'", "''")}', input => 1.00, output => 5.00);\nCALL ccproxy.reprice(only_unpriced => true);`)));
+    el("pre", {}, el("code", {}, `SELECT ccproxy.set_price('${(rows[0].group_key || "model").replaceAll("'", "''")}', input => 1.00, output => 5.00, effective_from => '-infinity');\nCALL ccproxy.reprice(only_unpriced => true);`)));
 }
 
 // Budgets in use: how full, and where each is going.

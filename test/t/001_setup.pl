@@ -102,6 +102,12 @@ like($answer, qr/"accepted": ?1/, 'the printed curl line posts an event') or dia
 is(sql("SELECT model, input_tokens, total_cost > 0 FROM ccproxy.requests"), 'claude-3-haiku|1200|t', 'and it is in var/db_url\'s database');
 like(curl('-H', 'Authorization: Bearer ' . slurp_var('read_token'), slurp_var('gateway_url') . '/metrics/api/stats?period=24h'),
 	qr/"total_requests": ?1/, 'the read token reads it');
+for my $path ('prometheus', 'api/health', 'api/requests?order=slowest', 'api/savings', 'api/budgets', 'api/values?of=model')
+{
+	my $page = curl('-w', '%{http_code}', '-H', 'Authorization: Bearer ' . slurp_var('read_token'), slurp_var('gateway_url') . "/metrics/$path");
+	like($page, qr/200$/, "... and $path");
+	like($page, qr/^ccproxy_gateway_traffic_up 1$/m, 'with the database in it') if $path eq 'prometheus';
+}
 is(curl('-o', '/dev/null', '-w', '%{http_code}', slurp_var('gateway_url') . '/metrics/api/stats?period=24h'), '401', 'nobody reads without a token');
 
 my $hba = slurp_file("$top/var/pg/data/pg_hba.conf");
