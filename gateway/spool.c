@@ -371,6 +371,8 @@ take_events(struct spool *sp, bool all, int64_t *until_us)
 		list = NULL;
 	}
 	done = write_group(sp, diverted, &sp->batch);
+	/* who is answered may ask how full it is */
+	note_use(sp);
 	while (diverted != NULL)
 	{
 		struct diverted *next = diverted->next;
@@ -382,7 +384,6 @@ take_events(struct spool *sp, bool all, int64_t *until_us)
 	}
 	if (list != NULL)
 		answer_batch(sp, &sp->batch, done);
-	note_use(sp);
 	return true;
 }
 
