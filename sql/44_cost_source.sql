@@ -5,24 +5,28 @@
 
 -- Does it? Roles of grant_read() may read this one setting.
 CREATE FUNCTION ccproxy._reported_counts() RETURNS boolean
-LANGUAGE sql STABLE PARALLEL SAFE
+LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT coalesce((SELECT c.cost_source = 'reported_if_unpriced' FROM ccproxy.configuration c), false)
+BEGIN
+    RETURN coalesce((SELECT c.cost_source = 'reported_if_unpriced' FROM ccproxy.configuration c), false);
+END
 $$;
 
 -- What is measured of a raw row r, as SQL: the arguments of ccproxy.measures().
 -- reported: SQL that says whether reported costs count; constants are folded away.
 CREATE FUNCTION ccproxy._measured_sql(reported text) RETURNS text
-LANGUAGE sql IMMUTABLE STRICT
+LANGUAGE plpgsql IMMUTABLE STRICT
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT format($measured$
+BEGIN
+    RETURN format($measured$
             r.response_time_us, r.ttft_us, r.input_tokens, r.cache_read_tokens, r.cache_write_tokens,
             r.cache_write_1h_tokens, r.output_tokens, r.reasoning_tokens, r.input_cost, r.cache_read_cost, r.cache_write_cost,
             r.output_cost, CASE WHEN %1$s AND r.price_id IS NULL THEN r.reported_cost ELSE r.tool_cost END, r.reported_cost,
             CASE WHEN %1$s AND r.price_id IS NULL AND r.reported_cost IS NOT NULL THEN 0 ELSE r.price_id::integer END,
-            r.status_code, r.error_type, r.error_message$measured$, reported)
+            r.status_code, r.error_type, r.error_message$measured$, reported);
+END
 $$;
 
 -- What is measured over raw rows r for a cube, as SQL; the user cube leaves the

@@ -171,12 +171,14 @@ $$;
 -- that set it; clones of a cluster tell that they are another one by a bound that
 -- they have not come to.
 CREATE FUNCTION ccproxy._marks_from() RETURNS xid8
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT CASE WHEN s.system_identifier = c.system_identifier AND s.marks_from <= pg_snapshot_xmax(pg_current_snapshot())
-                THEN s.marks_from ELSE '0' END
-      FROM ccproxy.rollup_state s, pg_control_system() c
+BEGIN
+    RETURN (SELECT CASE WHEN s.system_identifier = c.system_identifier AND s.marks_from <= pg_snapshot_xmax(pg_current_snapshot())
+                        THEN s.marks_from ELSE '0' END
+              FROM ccproxy.rollup_state s, pg_control_system() c);
+END
 $$;
 
 CREATE FUNCTION ccproxy.mark_dirty(from_ts timestamptz, to_ts timestamptz) RETURNS bigint

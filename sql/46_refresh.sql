@@ -50,37 +50,43 @@ $$;
 -- Other styles than ISO write zones by abbreviations, which read back otherwise
 -- (IST is India's to one, Israel's to the other).
 CREATE FUNCTION ccproxy._spans_sql(column_name text, spans tstzmultirange) RETURNS text
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 SET datestyle = 'ISO'
 AS $$
-    SELECT coalesce('(' || string_agg(format('(%1$s >= %2$L::timestamptz AND %1$s < %3$L::timestamptz)',
-                                             column_name, lower(s), upper(s)), ' OR ') || ')', 'false')
-      FROM unnest(spans) AS s
+BEGIN
+    RETURN (SELECT coalesce('(' || string_agg(format('(%1$s >= %2$L::timestamptz AND %1$s < %3$L::timestamptz)',
+                                                     column_name, lower(s), upper(s)), ' OR ') || ')', 'false')
+              FROM unnest(spans) AS s);
+END
 $$;
 
 -- These spans, widened to whole buckets of a grain.
 CREATE FUNCTION ccproxy._widen(spans tstzmultirange, grain "char") RETURNS tstzmultirange
-LANGUAGE sql IMMUTABLE
+LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT coalesce(range_agg(tstzrange(ccproxy._bucket(grain, lower(s)),
-               CASE WHEN ccproxy._bucket(grain, upper(s)) = upper(s) THEN upper(s)
-                    ELSE ccproxy._bucket(grain, upper(s)) + ccproxy._grain_length(grain) END)), '{}')
-      FROM unnest(spans) AS s
+BEGIN
+    RETURN (SELECT coalesce(range_agg(tstzrange(ccproxy._bucket(grain, lower(s)),
+                       CASE WHEN ccproxy._bucket(grain, upper(s)) = upper(s) THEN upper(s)
+                            ELSE ccproxy._bucket(grain, upper(s)) + ccproxy._grain_length(grain) END)), '{}')
+              FROM unnest(spans) AS s);
+END
 $$;
 
 -- These spans, narrowed to the whole buckets of a grain that lie inside.
 CREATE FUNCTION ccproxy._narrow(spans tstzmultirange, grain "char") RETURNS tstzmultirange
-LANGUAGE sql IMMUTABLE
+LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT coalesce(range_agg(tstzrange(x.lo, x.hi)), '{}')
-      FROM (SELECT CASE WHEN ccproxy._bucket(grain, lower(s)) = lower(s) THEN lower(s)
-                        ELSE ccproxy._bucket(grain, lower(s)) + ccproxy._grain_length(grain) END AS lo,
-                   ccproxy._bucket(grain, upper(s)) AS hi
-              FROM unnest(spans) AS s) AS x
-     WHERE x.lo < x.hi
+BEGIN
+    RETURN (SELECT coalesce(range_agg(tstzrange(x.lo, x.hi)), '{}')
+              FROM (SELECT CASE WHEN ccproxy._bucket(grain, lower(s)) = lower(s) THEN lower(s)
+                                ELSE ccproxy._bucket(grain, lower(s)) + ccproxy._grain_length(grain) END AS lo,
+                           ccproxy._bucket(grain, upper(s)) AS hi
+                      FROM unnest(spans) AS s) AS x
+             WHERE x.lo < x.hi);
+END
 $$;
 
 -- Puts recomputed buckets in place of what there is for these spans. Raw rows

@@ -7,18 +7,20 @@
 -- quarters of an hour, except where such a string gives rules of its own. Looked
 -- at is the time that requests can be of: before, zones had odd local times.
 CREATE FUNCTION ccproxy._zone_grain(time_zone text, from_ts timestamptz, to_ts timestamptz) RETURNS "char"
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT CASE WHEN time_zone LIKE '%,%' THEN 'r'
-                WHEN bool_and(x.seconds % 3600 = 0) THEN 'h'
-                WHEN bool_and(x.seconds % 900 = 0) THEN 'q'
-                WHEN bool_and(x.seconds % 60 = 0) THEN 'm'
-                ELSE 'r' END::"char"
-      FROM (SELECT extract(epoch FROM (t AT TIME ZONE time_zone) - (t AT TIME ZONE 'UTC'))::integer AS seconds
-              FROM (SELECT least(greatest(from_ts, timestamptz '2000-01-01 00:00:00+00'), now() + interval '1 year') AS first,
-                           least(greatest(to_ts, timestamptz '2000-01-01 00:00:00+00'), now() + interval '1 year') AS last) AS r
-             CROSS JOIN LATERAL (SELECT generate_series(r.first, r.last, interval '7 days') AS t UNION ALL SELECT r.last) AS s) AS x
+BEGIN
+    RETURN (SELECT CASE WHEN time_zone LIKE '%,%' THEN 'r'
+                        WHEN bool_and(x.seconds % 3600 = 0) THEN 'h'
+                        WHEN bool_and(x.seconds % 900 = 0) THEN 'q'
+                        WHEN bool_and(x.seconds % 60 = 0) THEN 'm'
+                        ELSE 'r' END::"char"
+              FROM (SELECT extract(epoch FROM (t AT TIME ZONE time_zone) - (t AT TIME ZONE 'UTC'))::integer AS seconds
+                      FROM (SELECT least(greatest(from_ts, timestamptz '2000-01-01 00:00:00+00'), now() + interval '1 year') AS first,
+                                   least(greatest(to_ts, timestamptz '2000-01-01 00:00:00+00'), now() + interval '1 year') AS last) AS r
+                     CROSS JOIN LATERAL (SELECT generate_series(r.first, r.last, interval '7 days') AS t UNION ALL SELECT r.last) AS s) AS x);
+END
 $$;
 
 -- Where raw rows have expired or are lost, a range can only be answered in whole
@@ -114,26 +116,31 @@ $$;
 -- The query of bucket and cells in spans of grains. Each span is read by the index:
 -- as conditions joined by OR many of them would be tried on every row.
 CREATE FUNCTION ccproxy._buckets_sql(cube text, grains "char"[], spans tstzmultirange[]) RETURNS text
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 SET datestyle = 'ISO' -- see _spans_sql()
 AS $$
-    SELECT format('SELECT b.bucket, b.cells FROM (VALUES %s) AS t(grain, spans) CROSS JOIN LATERAL unnest(t.spans) AS s '
-                  'CROSS JOIN LATERAL (SELECT x.bucket, x.cells FROM ccproxy.%I x WHERE x.grain = t.grain AND x.bucket >= lower(s) AND x.bucket < upper(s) OFFSET 0) AS b',
-                  coalesce(string_agg(format('(%L::"char", %L::tstzmultirange)', t.grain, t.spans), ', '), '(NULL::"char", NULL::tstzmultirange)'), 'rollup_' || cube)
-      FROM unnest(grains, spans) AS t(grain, spans)
+BEGIN
+    RETURN (SELECT format('SELECT b.bucket, b.cells FROM (VALUES %s) AS t(grain, spans) CROSS JOIN LATERAL unnest(t.spans) AS s '
+                          'CROSS JOIN LATERAL (SELECT x.bucket, x.cells FROM ccproxy.%I x WHERE x.grain = t.grain AND x.bucket >= lower(s) AND x.bucket < upper(s) OFFSET 0) AS b',
+                          coalesce(string_agg(format('(%L::"char", %L::tstzmultirange)', t.grain, t.spans), ', '), '(NULL::"char", NULL::tstzmultirange)'), 'rollup_' || cube)
+              FROM unnest(grains, spans) AS t(grain, spans));
+END
 $$;
 
 -- Raw rows in these spans, as r: a few as conditions that prune partitions in the
 -- plan, many one by one.
 CREATE FUNCTION ccproxy._raw_rows_sql(spans tstzmultirange) RETURNS text
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 SET datestyle = 'ISO' -- see _spans_sql()
 AS $$
-    SELECT CASE WHEN (SELECT count(*) FROM unnest(spans)) <= 4
-                THEN format('(SELECT * FROM ccproxy.request_log x WHERE %s) AS r', ccproxy._spans_sql('x.ts', spans))
-                ELSE format('unnest(%L::tstzmultirange) AS s CROSS JOIN LATERAL '
-                            '(SELECT * FROM ccproxy.request_log x WHERE x.ts >= lower(s) AND x.ts < upper(s) AND x.ts >= %L AND x.ts < %L OFFSET 0) AS r',
-                            spans, lower(spans), upper(spans)) END
+BEGIN
+    IF (SELECT count(*) FROM unnest(spans)) <= 4 THEN
+        RETURN format('(SELECT * FROM ccproxy.request_log x WHERE %s) AS r', ccproxy._spans_sql('x.ts', spans));
+    END IF;
+    RETURN format('unnest(%L::tstzmultirange) AS s CROSS JOIN LATERAL '
+                  '(SELECT * FROM ccproxy.request_log x WHERE x.ts >= lower(s) AND x.ts < upper(s) AND x.ts >= %L AND x.ts < %L OFFSET 0) AS r',
+                  spans, lower(spans), upper(spans));
+END
 $$;
