@@ -66,6 +66,9 @@ CALL ccproxy.maintain();
 SELECT expired_partitions FROM ccproxy.health;
 SELECT total_requests FROM ccproxy.stats(:'d0'::timestamptz, :'d0'::timestamptz + interval '1 day');
 
+-- where an index is forced on a table that has none, plans look dear enough to compile
+SELECT p.oid::regprocedure FROM pg_proc p
+ WHERE p.pronamespace = 'ccproxy'::regnamespace AND 'enable_seqscan=off' = ANY (p.proconfig) AND NOT 'jit=off' = ANY (p.proconfig);
 -- looking for what is to be trimmed does not read what stays
 SELECT accepted FROM ccproxy.ingest((SELECT jsonb_agg(jsonb_build_object('kind', 'request', 'request_id', 'p' || i)) FROM generate_series(1, 100) AS i));
 UPDATE ccproxy.request_key SET claimed_at = now() - interval '25 hours' WHERE request_id LIKE 'p1%';
