@@ -92,6 +92,11 @@ DECLARE
     after   text := 'true';
     below   bigint; -- the value of the row before
     spans   tstzmultirange := ccproxy._span(from_ts, to_ts);
+    first   timestamptz; -- of the part of the range that is looked at
+    until   timestamptz;
+    length  interval := '1 hour';
+    missing integer := max_rows;
+    found_rows integer;
 BEGIN
     IF order_by IS NULL OR order_by NOT IN ('newest', 'slowest', 'dearest', 'failed') THEN
         RAISE EXCEPTION 'order_by must be newest, slowest, dearest or failed, got %', coalesce('"' || order_by || '"', 'NULL')
@@ -132,20 +137,37 @@ BEGIN
     IF isempty(spans) THEN
         RETURN;
     END IF;
-    RETURN QUERY EXECUTE format($query$
-        SELECT q.*
-          FROM (SELECT r.ts, r.request_id, %1$s AS value
-                  FROM %2$s
-                 WHERE %3$s AND %4$s AND %5$s
-                 ORDER BY %6$s r.ts DESC, r.request_id DESC
-                 LIMIT %7$s) AS page
-          JOIN ccproxy.requests q ON q.ts = page.ts AND q.request_id = page.request_id
-         ORDER BY page.value DESC NULLS LAST, page.ts DESC, page.request_id DESC
-        $query$,
-        coalesce(sort, 'NULL::bigint'), ccproxy._raw_rows_sql(spans), plan.raw_filter,
-        CASE WHEN order_by = 'failed'
-             THEN '(r.status_code >= 400 OR r.error_type IS NOT NULL OR r.error_message IS NOT NULL)' ELSE 'true' END,
-        after, '(' || sort || ') DESC NULLS LAST,', max_rows);
+    until := upper(spans);
+    IF sort IS NULL AND after_ts IS NOT NULL THEN
+        until := least(until, after_ts + interval '1 microsecond');
+    END IF;
+    -- The newest are looked for in the last hour, then in the eight hours before,
+    -- and so on: a statement takes as long as it has partitions, read or not.
+    LOOP
+        first := lower(spans);
+        IF sort IS NULL AND until - first > length THEN
+            first := until - length;
+        END IF;
+        RETURN QUERY EXECUTE format($query$
+            SELECT q.*
+              FROM (SELECT r.ts, r.request_id, %1$s AS value
+                      FROM %2$s
+                     WHERE %3$s AND %4$s AND %5$s
+                     ORDER BY %6$s r.ts DESC, r.request_id DESC
+                     LIMIT %7$s) AS page
+              JOIN ccproxy.requests q ON q.ts = page.ts AND q.request_id = page.request_id AND q.ts >= %8$L AND q.ts < %9$L
+             ORDER BY page.value DESC NULLS LAST, page.ts DESC, page.request_id DESC
+            $query$,
+            coalesce(sort, 'NULL::bigint'), ccproxy._raw_rows_sql(spans * ccproxy._span(first, until)), plan.raw_filter,
+            CASE WHEN order_by = 'failed'
+                 THEN '(r.status_code >= 400 OR r.error_type IS NOT NULL OR r.error_message IS NOT NULL)' ELSE 'true' END,
+            after, '(' || sort || ') DESC NULLS LAST,', missing, first, until);
+        GET DIAGNOSTICS found_rows = ROW_COUNT;
+        missing := missing - found_rows;
+        EXIT WHEN missing <= 0 OR first <= lower(spans);
+        until := first;
+        length := 8 * length;
+    END LOOP;
 END
 $$;
 COMMENT ON FUNCTION ccproxy.list_requests(timestamptz, timestamptz, jsonb, text, integer, numeric, timestamptz, text) IS

@@ -119,3 +119,12 @@ SELECT f.filters, sum(upper(s) - lower(s)) <= f.most AS little
   FROM (VALUES (NULL, interval '40 minutes'), ('{"model": "m1"}', '40 minutes'), ('{"user": "U1"}', '40 hours')) AS f(filters, most)
  CROSS JOIN LATERAL unnest(ccproxy._slowest_spans(ccproxy._plan_stats(:'r0', :'r1', NULL, f.filters::jsonb, 'UTC'), :'r0', :'r1', 10, NULL)) AS s
  GROUP BY f.filters, f.most ORDER BY 1 NULLS FIRST;
+
+-- newest first over days without requests: as many as are wanted, wherever they are
+SELECT accepted FROM ccproxy.ingest((SELECT jsonb_agg(jsonb_build_object('request_id', 'old' || d, 'timestamp', now() - make_interval(days => d, secs => d), 'session_id', 'sparse',
+    'status_code', CASE WHEN d % 2 = 0 THEN 500 ELSE 200 END)) FROM unnest(ARRAY[0, 0, 1, 2, 3, 9, 10, 28, 70, 71, 150, 390]) AS d));
+SELECT n, order_by, (SELECT string_agg(l.request_id, ' ') FROM ccproxy.list_requests(now() - interval '395 days', now() + interval '1 hour', '{"session": "sparse"}', order_by, n) AS l)
+       = (SELECT string_agg(q.request_id, ' ') FROM (SELECT * FROM ccproxy.requests q WHERE q.session_id = 'sparse' AND (order_by = 'newest' OR q.state = 'failed') ORDER BY q.ts DESC, q.request_id DESC LIMIT n) AS q) AS same
+  FROM unnest(ARRAY[1, 2, 5, 7, 10, 11, 100]) AS n, unnest(ARRAY['newest', 'failed']) AS order_by ORDER BY 1, 2;
+SELECT l.request_id FROM ccproxy.list_requests(now() - interval '395 days', now(), '{"session": "sparse"}', 'newest', 2, NULL, now() - interval '20 days', 'x') AS l;
+SELECT count(*) FROM ccproxy.list_requests(now() - interval '10 days', now(), '{"session": "sparse"}', 'newest', 2, NULL, now() - interval '20 days', 'x') AS l;
