@@ -316,6 +316,20 @@ cell_total_reset(CellTotal *total)
 	total_clear_numbers(total);
 }
 
+void
+cell_total_add_slots(CellTotal *to, const CellTotal *from)
+{
+	for (int i = 0; i < CELL_LATENCIES; i++)
+	{
+		for (uint32_t slot = from->low[i]; slot <= from->high[i]; slot++)
+			to->slots[i][slot] += from->slots[i][slot];
+		if (from->low[i] < to->low[i])
+			to->low[i] = from->low[i];
+		if (from->high[i] > to->high[i])
+			to->high[i] = from->high[i];
+	}
+}
+
 static bool
 sum_in_range(cell_int128 sum)
 {

@@ -232,6 +232,9 @@ extern void cell_total_init(CellTotal *total);
 /* Empties a total: cheap, unlike cell_total_init(). */
 extern void cell_total_reset(CellTotal *total);
 
+/* Adds the distributions of another total; its numbers are for cell_add_numbers(). */
+extern void cell_total_add_slots(CellTotal *to, const CellTotal *from);
+
 extern CellStatus cell_total_add_state(CellTotal *total, const CellState *state) CELL_MUST_CHECK;
 
 /*
@@ -242,7 +245,10 @@ extern CellStatus cell_total_add_state(CellTotal *total, const CellState *state)
 extern CellStatus cell_total_add_packed(CellTotal *total, const uint8_t *bytes, size_t length,
 										size_t readable) CELL_MUST_CHECK;
 
-/* Reads all numbers but at_most from packed measures, and checks no more than these. */
+/* Adds all numbers but at_most of packed measures, as cell_total_add_packed() does, and checks no more than these. */
+extern CellStatus cell_add_numbers(CellNumbers *numbers, const uint8_t *bytes, size_t length, size_t readable) CELL_MUST_CHECK;
+
+/* Reads them, likewise. */
 extern CellStatus cell_read_numbers(CellNumbers *numbers, const uint8_t *bytes, size_t length) CELL_MUST_CHECK;
 
 /* Every rule that measures obey; for input from outside. */

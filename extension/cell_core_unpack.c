@@ -462,19 +462,32 @@ cell_total_add_packed(CellTotal *total, const uint8_t *bytes, size_t length, siz
 }
 
 CellStatus
-cell_read_numbers(CellNumbers *numbers, const uint8_t *bytes, size_t length)
+cell_add_numbers(CellNumbers *numbers, const uint8_t *bytes, size_t length, size_t readable)
 {
 	cell_uint128 field[FIELDS];
 	Header		header;
 
-	memset(numbers, 0, sizeof(*numbers));
-	if (read_header(&header, field, bytes, bytes + length, length) == NULL)
+	if (read_header(&header, field, bytes, bytes + length, readable) == NULL)
 		return CELL_INVALID;
-	numbers->detail = header.detail;
+	if (header.requests > CELL_COUNT_MAX - numbers->requests)
+		return CELL_TOO_LARGE;
+	numbers->detail &= header.detail;
 	for (int i = 0; i < CELL_LATENCIES; i++)
 	{
-		numbers->min_us[i] = header.least[i];
-		numbers->max_us[i] = header.most[i];
+		if (header.n[i] == 0)
+			continue;
+		if (numbers->n[i] == 0 || header.least[i] < numbers->min_us[i])
+			numbers->min_us[i] = header.least[i];
+		if (numbers->n[i] == 0 || header.most[i] > numbers->max_us[i])
+			numbers->max_us[i] = header.most[i];
 	}
 	return add_numbers(numbers, &header, field);
+}
+
+CellStatus
+cell_read_numbers(CellNumbers *numbers, const uint8_t *bytes, size_t length)
+{
+	memset(numbers, 0, sizeof(*numbers));
+	numbers->detail = true;
+	return cell_add_numbers(numbers, bytes, length, length);
 }

@@ -17,6 +17,7 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -37,6 +38,24 @@ PG_FUNCTION_INFO_V1(ccproxy_stats_groups);
 #define GATHERED_MAX_BYTES	((size_t) cell_gather_kb * 1024)
 
 #define NONE	(-1)
+
+/* What is worked out of a group besides counts and sums. */
+#define WANT_RESPONSE	(1 << 0)	/* percentiles */
+#define WANT_TTFT		(1 << 1)
+#define WANT_MODELS		(1 << 2)	/* requests and costs by model */
+#define WANT_ERRORS		(1 << 3)	/* by type */
+#define WANT_TOTAL		(1 << 4)	/* one more group of each time, of all the others together */
+
+static const struct
+{
+	const char *name;
+	uint32		flag;
+}			wants[] = {
+	{"response", WANT_RESPONSE}, {"ttft", WANT_TTFT}, {"models", WANT_MODELS}, {"errors", WANT_ERRORS}, {"total", WANT_TOTAL}
+};
+
+/* Texts that tell what a cell is of. */
+#define LABELS	5
 
 /* ---- what is gathered ---- */
 
@@ -68,6 +87,7 @@ typedef struct Key
 	uint64		group;
 	int32		model;			/* NONE: the key is left out */
 	int32		error;			/* NONE: errors are not told */
+	bool		limited;		/* status 429 */
 	int32		cell;			/* of the time at hand, when that is of this generation */
 	uint32		generation;
 } Key;
@@ -78,6 +98,7 @@ typedef struct Cell
 	int32		next;			/* of the group */
 	int32		model;
 	int32		error;
+	bool		limited;
 	int32		length;
 	int32		end;			/* of its entries, once they are in order */
 } Cell;
@@ -94,6 +115,7 @@ typedef struct Entry
 typedef struct Stats
 {
 	struct pricing_result result;
+	uint32		wanted;
 	Labels		k1;
 	Labels		k2;
 	Counts		models;
@@ -101,6 +123,7 @@ typedef struct Stats
 	groups_hash *groups;
 	Key		   *keys;
 	int64		n_keys;
+	CellTotal  *all;			/* with WANT_TOTAL: distributions of the groups so far */
 
 	/* the time at hand */
 	uint32		generation;
@@ -131,21 +154,21 @@ typedef struct Stats
 		} \
 	} while (0)
 
-/* A new cell of a group, without entries. */
+/* A new cell of a key's group, without entries. */
 static int32
-cell_add(Stats *stats, uint64 group_key, int32 model, int32 error)
+cell_add(Stats *stats, const Key *key)
 {
 	bool		found;
-	StatsGroup	   *group = groups_insert(stats->groups, group_key, &found);
+	StatsGroup	   *group = groups_insert(stats->groups, key->group, &found);
 
 	if (!found || group->cells == NONE)
 	{
 		RESERVE(stats->seen, stats->n_seen, stats->max_seen);
-		stats->seen[stats->n_seen++] = group_key;
+		stats->seen[stats->n_seen++] = key->group;
 		group->cells = NONE;
 	}
 	RESERVE(stats->cells, stats->n_cells, stats->max_cells);
-	stats->cells[stats->n_cells] = (Cell) {.next = group->cells, .model = model, .error = error};
+	stats->cells[stats->n_cells] = (Cell) {.next = group->cells, .model = key->model, .error = key->error, .limited = key->limited};
 	group->cells = stats->n_cells;
 	return stats->n_cells++;
 }
@@ -179,13 +202,14 @@ order_entries(Stats *stats)
 	return ordered;
 }
 
-/* Adds what one cell has to the total. */
+/* Adds what one cell has to the total, distributions or numbers alone. */
 static void
-total_add_cell(CellTotal *total, const Stats *stats, const Cell *cell, const Entry *ordered)
+total_add_cell(CellTotal *total, const Stats *stats, const Cell *cell, const Entry *ordered, bool distributions)
 {
 	for (int32 i = cell->end - cell->length; i < cell->end; i++)
 	{
 		const Entry *entry = &ordered[i];
+		size_t		readable = entry->length + (entry->tight ? 0 : sizeof(uint64_t));
 		CellStatus	status;
 
 		if (i + 8 < stats->n_entries)
@@ -193,8 +217,8 @@ total_add_cell(CellTotal *total, const Stats *stats, const Cell *cell, const Ent
 			__builtin_prefetch(ordered[i + 8].bytes);
 			__builtin_prefetch(ordered[i + 8].bytes + 64);
 		}
-		status = cell_total_add_packed(total, entry->bytes, entry->length,
-									   entry->length + (entry->tight ? 0 : sizeof(uint64_t)));
+		status = distributions ? cell_total_add_packed(total, entry->bytes, entry->length, readable)
+			: cell_add_numbers(&total->numbers, entry->bytes, entry->length, readable);
 		if (status != CELL_OK)
 			cell_report(status);
 	}
@@ -224,7 +248,7 @@ bound_memory(Stats *stats)
 		struct varlena *packed;
 		struct varlena *merged;
 
-		total_add_cell(total, stats, &stats->cells[i], ordered);
+		total_add_cell(total, stats, &stats->cells[i], ordered, true);
 		packed = cell_total_pack(total);
 		cell_total_reset(total);
 		/* in a block of just its size */
@@ -280,9 +304,9 @@ text_of(Datum value, bool is_null)
 	return (LabelText) {VARDATA_ANY(text), VARSIZE_ANY_EXHDR(text)};
 }
 
-/* Labels of a group and of what is told within it: k1, k2, model, error. */
+/* Labels of a group and of what is told within it: k1, k2, model, error, limited. */
 static void
-read_labels(Stats *stats, const LabelText texts[4], Key *key)
+read_labels(Stats *stats, const LabelText texts[LABELS], Key *key)
 {
 	LabelText	model = texts[2];
 
@@ -291,13 +315,14 @@ read_labels(Stats *stats, const LabelText texts[4], Key *key)
 		model = (LabelText) {"unknown", strlen("unknown")};
 	key->model = label_index(&stats->models.labels, model);
 	key->error = texts[3].bytes == NULL ? NONE : label_index(&stats->errors.labels, texts[3]);
+	key->limited = texts[4].length > 0;
 }
 
-/* What the keys of the cube stand for: rows of id, k1, k2, model, error. */
+/* What the keys of the cube stand for: rows of id and labels. */
 static void
 read_keys(Stats *stats, const char *sql)
 {
-	const Oid	types[] = {INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+	const Oid	types[1 + LABELS] = {INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
 	Datum		values[lengthof(types)];
 	bool		nulls[lengthof(types)];
 	uint64		n;
@@ -305,7 +330,7 @@ read_keys(Stats *stats, const char *sql)
 
 	for (uint64 i = 0; i < n; i++)
 	{
-		LabelText	texts[4];
+		LabelText	texts[LABELS];
 		int64		id;
 
 		heap_deform_tuple(table->vals[i], table->tupdesc, values, nulls);
@@ -322,7 +347,7 @@ read_keys(Stats *stats, const char *sql)
 				stats->keys[j] = (Key) {.model = NONE};
 			stats->n_keys = length;
 		}
-		for (int j = 0; j < 4; j++)
+		for (int j = 0; j < LABELS; j++)
 			texts[j] = text_of(values[j + 1], nulls[j + 1]);
 		read_labels(stats, texts, &stats->keys[id]);
 	}
@@ -351,7 +376,7 @@ gather_bucket(Stats *stats, Datum datum)
 		if (key->generation != stats->generation)
 		{
 			key->generation = stats->generation;
-			key->cell = cell_add(stats, key->group, key->model, key->error);
+			key->cell = cell_add(stats, key);
 		}
 		entry_add(stats, key->cell, reader.bytes, reader.length, (size_t) (reader.end - reader.at) < sizeof(uint64_t));
 	}
@@ -375,7 +400,7 @@ enum
 	COL_RESPONSE_QUANTILES,
 	COL_TTFT_QUANTILES = COL_RESPONSE_QUANTILES + lengthof(quantiles),
 	COL_USAGE = COL_TTFT_QUANTILES + lengthof(quantiles),
-	COL_COSTS, COL_ERRORS, COLUMNS
+	COL_COSTS, COL_ERRORS, COL_LIMITED, COLUMNS
 };
 
 static void
@@ -396,7 +421,7 @@ put_quantiles(const CellTotal *total, int latency, bool known, Datum *values, bo
 
 /* What was measured. */
 static void
-put_total(const CellTotal *total, Datum *values, bool *nulls)
+put_measured(const CellTotal *total, uint32 wanted, Datum *values, bool *nulls)
 {
 	const CellNumbers *numbers = &total->numbers;
 	cell_int128 written = numbers->sum[CELL_SUM_CACHE_WRITE] + numbers->sum[CELL_SUM_CACHE_WRITE_1H];
@@ -415,8 +440,8 @@ put_total(const CellTotal *total, Datum *values, bool *nulls)
 	values[COL_TOKENS] = cell_numeric(numbers->sum[CELL_SUM_INPUT] + numbers->sum[CELL_SUM_CACHE_READ] + written +
 									  numbers->sum[CELL_SUM_OUTPUT]);
 	values[COL_COST] = cell_usd(cell_cost(numbers));
-	put_quantiles(total, CELL_RESPONSE, true, &values[COL_RESPONSE_QUANTILES], &nulls[COL_RESPONSE_QUANTILES]);
-	put_quantiles(total, CELL_TTFT, numbers->detail, &values[COL_TTFT_QUANTILES], &nulls[COL_TTFT_QUANTILES]);
+	put_quantiles(total, CELL_RESPONSE, wanted & WANT_RESPONSE, &values[COL_RESPONSE_QUANTILES], &nulls[COL_RESPONSE_QUANTILES]);
+	put_quantiles(total, CELL_TTFT, wanted & WANT_TTFT && numbers->detail, &values[COL_TTFT_QUANTILES], &nulls[COL_TTFT_QUANTILES]);
 }
 
 static Datum
@@ -425,18 +450,24 @@ label_datum(const Labels *labels, int32 index)
 	return PointerGetDatum(cstring_to_text_with_len(labels->texts[index].bytes, (int) labels->texts[index].length));
 }
 
-/* Adds a group's cells up, in memory that is let go afterwards. */
+/*
+ * Adds the cells of a group up, in memory that is let go afterwards; NULL: those of all
+ * groups, which have been put.
+ */
 static void
-put_group(Stats *stats, uint64 group_key, const Entry *ordered)
+put_group(Stats *stats, StatsGroup *group, const Entry *ordered)
 {
-	StatsGroup	   *group = groups_lookup(stats->groups, group_key);
-	CellTotal  *total = cell_total_take();
+	bool		distributions = group != NULL && stats->wanted & (WANT_RESPONSE | WANT_TTFT);
+	CellTotal  *total = group ? cell_total_take() : stats->all;
 	const CellNumbers *numbers = &total->numbers;
 	bool		with_errors = true;
+	uint64		limited = 0;
 	Datum		values[COLUMNS] = {0};
 	bool		nulls[COLUMNS] = {false};
 
-	for (int32 i = group->cells; i != NONE; i = stats->cells[i].next)
+	/* without it, distributions of the time to first token are left alone */
+	total->numbers.detail = stats->wanted & WANT_TTFT;
+	for (int32 i = group ? group->cells : stats->n_cells - 1; i != NONE; i = group ? stats->cells[i].next : i - 1)
 	{
 		const Cell *cell = &stats->cells[i];
 		LabelCount *count = label_count(&stats->models, cell->model);
@@ -444,7 +475,7 @@ put_group(Stats *stats, uint64 group_key, const Entry *ordered)
 
 		count->priced -= numbers->priced;
 		count->cost -= cell_cost(numbers);
-		total_add_cell(total, stats, cell, ordered);
+		total_add_cell(total, stats, cell, ordered, distributions);
 		count->requests += numbers->requests - requests;
 		count->priced += numbers->priced;
 		count->cost += cell_cost(numbers);
@@ -452,18 +483,37 @@ put_group(Stats *stats, uint64 group_key, const Entry *ordered)
 			with_errors = false;
 		else if (stats->errors.labels.texts[cell->error].length > 0)
 			label_count(&stats->errors, cell->error)->requests += numbers->requests - requests;
+		if (cell->limited)
+			limited += numbers->requests - requests;
 	}
-	group->cells = NONE;
 
 	values[COL_TIME] = TimestampTzGetDatum(stats->time);
-	values[COL_K1] = label_datum(&stats->k1, (int32) (group_key >> 32));
-	values[COL_K2] = label_datum(&stats->k2, (int32) (uint32) group_key);
-	put_total(total, values, nulls);
-	cell_total_give(total);
-	values[COL_USAGE] = counts_object(&stats->models, false);
-	values[COL_COSTS] = counts_object(&stats->models, true);
-	nulls[COL_ERRORS] = !with_errors;
-	if (with_errors)
+	nulls[COL_K1] = nulls[COL_K2] = group == NULL;
+	if (group != NULL)
+	{
+		group->cells = NONE;
+		values[COL_K1] = label_datum(&stats->k1, (int32) (group->key >> 32));
+		values[COL_K2] = label_datum(&stats->k2, (int32) (uint32) group->key);
+	}
+	put_measured(total, stats->wanted, values, nulls);
+	if (group == NULL)
+		cell_total_reset(total);
+	else
+	{
+		if (stats->all != NULL)
+			cell_total_add_slots(stats->all, total);
+		cell_total_give(total);
+	}
+	nulls[COL_USAGE] = nulls[COL_COSTS] = !(stats->wanted & WANT_MODELS);
+	if (stats->wanted & WANT_MODELS)
+	{
+		values[COL_USAGE] = counts_object(&stats->models, false);
+		values[COL_COSTS] = counts_object(&stats->models, true);
+	}
+	nulls[COL_LIMITED] = !with_errors;
+	values[COL_LIMITED] = Int64GetDatum((int64) limited);
+	nulls[COL_ERRORS] = !with_errors || !(stats->wanted & WANT_ERRORS);
+	if (!nulls[COL_ERRORS])
 		values[COL_ERRORS] = counts_object(&stats->errors, false);
 	counts_forget(&stats->models);
 	counts_forget(&stats->errors);
@@ -480,10 +530,12 @@ put_time(Stats *stats)
 
 	for (int32 i = 0; i < stats->n_seen; i++)
 	{
-		put_group(stats, stats->seen[i], ordered);
+		put_group(stats, groups_lookup(stats->groups, stats->seen[i]), ordered);
 		MemoryContextReset(scratch);
 		CHECK_FOR_INTERRUPTS();
 	}
+	if (stats->all != NULL)
+		put_group(stats, NULL, ordered);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(scratch);
 	pfree(ordered);
@@ -498,6 +550,33 @@ static char *
 text_arg(FunctionCallInfo fcinfo, int n)
 {
 	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
+}
+
+/* The flags of an array of names. */
+static uint32
+wanted_arg(FunctionCallInfo fcinfo, int n)
+{
+	ArrayIterator iterator;
+	Datum		name;
+	bool		is_null;
+	uint32		wanted = 0;
+
+	if (PG_ARGISNULL(n))
+		elog(ERROR, "what is wanted must not be null");
+	iterator = array_create_iterator(PG_GETARG_ARRAYTYPE_P(n), 0, NULL);
+	while (array_iterate(iterator, &name, &is_null))
+	{
+		const char *want = is_null ? "" : TextDatumGetCString(name);
+		uint32		flag = 0;
+
+		for (int i = 0; i < lengthof(wants); i++)
+			if (strcmp(wants[i].name, want) == 0)
+				flag = wants[i].flag;
+		if (flag == 0)
+			elog(ERROR, "there is no \"%s\" to be worked out", want);
+		wanted |= flag;
+	}
+	return wanted;
 }
 
 static TimestampTz
@@ -547,16 +626,18 @@ gather_raw(Stats *stats, const Folded *folded, const RawCell *cell)
 
 	folded_texts(folded, cell->label, texts);
 	read_labels(stats, texts, &key);
-	entry_add(stats, cell_add(stats, key.group, key.model, key.error),
+	entry_add(stats, cell_add(stats, &key),
 			  (const uint8_t *) VARDATA(cell->measures), VARSIZE(cell->measures) - VARHDRSZ, true);
 }
 
 /*
- * ccproxy._stats_groups(keys, buckets, raw, detail): three queries, NULL for nothing:
- *	keys	id, k1, k2, model, error of the cells that are wanted
+ * ccproxy._stats_groups(keys, buckets, raw, wanted): three queries, NULL for nothing:
+ *	keys	id and labels of the cells that are wanted
  *	buckets	time, cells, in order of time
- *	raw		time, k1, k2, model, error of rows, what is measured of them, with detail or not
- * error is '' for none, NULL where errors are not to be told.
+ *	raw		time and labels of rows, what is measured of them
+ * Labels are k1, k2, model, error, limited. error is '' for none, NULL where errors are
+ * not known; limited is '' unless the status is 429. wanted: names of what is worked out
+ * besides counts and sums. k1 and k2 are NULL for the total.
  */
 Datum
 ccproxy_stats_groups(PG_FUNCTION_ARGS)
@@ -583,9 +664,15 @@ ccproxy_stats_groups(PG_FUNCTION_ARGS)
 	stats.blocks = AllocSetContextCreate(CurrentMemoryContext, "ccproxy.stats", ALLOCSET_DEFAULT_SIZES);
 
 	read_keys(&stats, keys);
+	stats.wanted = wanted_arg(fcinfo, 3);
+	if (stats.wanted & WANT_TOTAL)
+	{
+		stats.all = palloc(sizeof(CellTotal));
+		cell_total_init(stats.all);
+	}
 	if (raw != NULL)
-		folded = fold_rows(raw, PG_ARGISNULL(3) || PG_GETARG_BOOL(3), true);
-	if (folded->length > 0 && folded->n_texts != 4)
+		folded = fold_rows(raw, stats.wanted & WANT_TTFT, true);
+	if (folded->length > 0 && folded->n_texts != LABELS)
 		elog(ERROR, "wrong number of columns of raw rows");
 	raws = raw_cells(folded);
 	rows = run(buckets, lengthof(bucket_types), bucket_types, &n);

@@ -75,9 +75,15 @@ struct stats_query
 	const char *time_zone;		/* "UTC" when not given */
 	const char *filters;		/* JSON object: {"model": ["a", "b"]} */
 	bool		compare;		/* with as long a range before */
+	bool		total;			/* with a row of all groups together */
+	uint64_t	fields;			/* bit i: stats_fields[i] is wanted */
 	int			limit;			/* 0: all groups */
 	enum query_format format;
 };
+
+/* The columns of ccproxy.stats() in the order of the answer, NULL at the end; the first are always there. */
+extern const char *const stats_fields[];
+#define STATS_KEY_FIELDS 4
 
 enum query_status stats_query_parse(struct arena *arena, const struct target *target, int64_t now_us,
 									struct stats_query *query, struct query_error *error)

@@ -48,12 +48,26 @@ static const char *const filters[] = {
 #define FILTERS_ALLOWED "model, user, endpoint, status, error_type, team, api_key, session, provider, method, " \
 	"service_tier, state"
 #define TIMES_ALLOWED "RFC 3339 such as 2025-01-31T12:00:00Z, a date such as 2025-01-31 (UTC), or epoch seconds"
-#define STATS_ALLOWED "period, from, to, group_by, time_zone, compare, limit, format, " FILTERS_ALLOWED
+#define STATS_ALLOWED "period, from, to, group_by, time_zone, compare, total, fields, limit, format, " FILTERS_ALLOWED
 #define SAVINGS_ALLOWED "period, from, to, " FILTERS_ALLOWED
 #define LIST_ALLOWED "period, from, to, order, limit, cursor, format, " FILTERS_ALLOWED
 #define LIMITS_ALLOWED "1 to 10000"
 #define ORDERS_ALLOWED "newest, slowest, dearest, failed"
 #define VALUES_ALLOWED "model, user, endpoint, status, error_type, team, api_key, method"
+
+#define VALUE_FIELDS(F, LAST) \
+	F(total_requests) F(successful_requests) F(failed_requests) F(in_flight_requests) F(avg_response_time_ms) \
+	F(p50_response_time_ms) F(p95_response_time_ms) F(p99_response_time_ms) F(avg_ttft_ms) F(p50_ttft_ms) F(p95_ttft_ms) \
+	F(p99_ttft_ms) F(input_tokens) F(cache_read_tokens) F(cache_write_tokens) F(output_tokens) F(total_tokens) \
+	F(total_cost) F(avg_cost_per_request) F(unpriced_requests) F(model_usage) F(model_costs) F(error_rate) \
+	F(errors_by_type) LAST(rate_limited_requests)
+#define NAME(field) #field,
+#define LISTED(field) #field ", "
+#define LISTED_LAST(field) #field
+
+const char *const stats_fields[] = {
+	"group_key", "group_key2", "period_start", "period_end", VALUE_FIELDS(NAME, NAME) NULL
+};
 
 static enum query_status
 bad(struct query_error *error, const char *parameter, const char *message, const char *allowed)
@@ -355,6 +369,45 @@ check_group_by(const char *value, bool *by_time, struct query_error *error)
 	}
 }
 
+/* "total_requests,total_cost": columns of the answer besides the keys. */
+static enum query_status
+parse_fields(const struct target *target, uint64_t *fields, struct query_error *error)
+{
+	const char *value;
+	enum query_status status = query_single(target, "fields", &value, error);
+
+	*fields = UINT64_MAX;
+	if (status != QUERY_OK || value == NULL)
+		return status;
+	*fields = (1 << STATS_KEY_FIELDS) - 1;
+	for (const char *p = value;; p++)
+	{
+		size_t		len = strcspn(p, ",");
+		int			i = STATS_KEY_FIELDS;
+
+		while (stats_fields[i] && !(strlen(stats_fields[i]) == len && memcmp(p, stats_fields[i], len) == 0))
+			i++;
+		if (stats_fields[i] == NULL)
+			return bad(error, "fields", "The answer has no such field.", VALUE_FIELDS(LISTED, LISTED_LAST));
+		*fields |= UINT64_C(1) << i;
+		p += len;
+		if (*p == '\0')
+			return QUERY_OK;
+	}
+}
+
+static enum query_status
+parse_total(const struct target *target, bool *total, struct query_error *error)
+{
+	const char *value;
+	enum query_status status = query_single(target, "total", &value, error);
+
+	*total = value && strcmp(value, "true") == 0;
+	if (status == QUERY_OK && value && !*total && strcmp(value, "false") != 0)
+		return bad(error, "total", "Say whether there is to be one.", "true, false");
+	return status;
+}
+
 enum query_status
 stats_query_parse(struct arena *arena, const struct target *target, int64_t now_us,
 				  struct stats_query *query, struct query_error *error)
@@ -369,6 +422,8 @@ stats_query_parse(struct arena *arena, const struct target *target, int64_t now_
 		(status = query_single(target, "group_by", &query->group_by, error)) != QUERY_OK ||
 		(status = query_single(target, "time_zone", &query->time_zone, error)) != QUERY_OK ||
 		(status = query_single(target, "compare", &compare, error)) != QUERY_OK ||
+		(status = parse_total(target, &query->total, error)) != QUERY_OK ||
+		(status = parse_fields(target, &query->fields, error)) != QUERY_OK ||
 		(status = parse_limit(target, &query->limit, error)) != QUERY_OK ||
 		(status = parse_format(target, &query->format, error)) != QUERY_OK)
 		return status;
@@ -376,6 +431,8 @@ stats_query_parse(struct arena *arena, const struct target *target, int64_t now_
 		return status;
 	if (query->limit > 0 && by_time)
 		return bad(error, "limit", "A limit goes with groups that are no times: it keeps those with most requests.", "");
+	if (query->total && (query->group_by == NULL || by_time))
+		return bad(error, "total", "A total goes with groups that are no times.", "");
 	if (compare && strcmp(compare, "previous") != 0)
 		return bad(error, "compare", "One cannot compare with this.", "previous");
 	query->compare = compare != NULL;

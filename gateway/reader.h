@@ -25,7 +25,7 @@
 #include "gateway/page.h"
 #include "gateway/settings.h"
 
-#define READ_JOB_PARAMETERS 10
+#define READ_JOB_PARAMETERS 12
 #define READER_REST 20
 #define READER_REST_MAX_MS 60000
 #define READ_JOB_MESSAGE_BYTES 256
@@ -42,7 +42,7 @@ enum read_status
 
 struct read_job
 {
-	const char *sql;			/* static */
+	const char *sql;			/* the owner's */
 	const char *key;			/* all that the page depends on but the data */
 	bool		fresh;			/* neither joins nor takes what is older than itself */
 	bool		urgent;			/* goes before those that wait, and is not refused for their number */

@@ -203,15 +203,18 @@ CREATE TYPE ccproxy.stats_record AS (
     avg_ttft_ms           double precision,
     p50_ttft_ms           double precision,
     p95_ttft_ms           double precision,
-    p99_ttft_ms           double precision
+    p99_ttft_ms           double precision,
+    rate_limited_requests bigint
 );
 COMMENT ON TYPE ccproxy.stats_record IS
 'A row of ccproxy.stats(): one group, in its effective range of time.';
 
--- The groups of a question, from the cells of the keys that are wanted (keys: id, k1, k2, model, error), in buckets
--- (time, cells) in order of time, and from raw rows (time, k1, k2, model, error and _measured_sql()); queries as SQL,
--- NULL for nothing. error: '' for none, NULL where errors are not to be told.
-CREATE FUNCTION ccproxy._stats_groups(keys text, buckets text, raw text, detail boolean)
+-- The groups of a question, from the cells of the keys that are wanted (keys: id, k1, k2, model, error, limited), in
+-- buckets (time, cells) in order of time, and from raw rows (time, k1, k2, model, error, limited and _measured_sql());
+-- queries as SQL, NULL for nothing. error: '' for none, NULL where errors are not known; limited: '' unless the status
+-- is 429. wanted: what is worked out besides counts and sums: response, ttft (percentiles), models (usage and costs by
+-- model), errors (by type), total (for each time one more group of all of them, k1 and k2 NULL); what is not is NULL.
+CREATE FUNCTION ccproxy._stats_groups(keys text, buckets text, raw text, wanted text[])
 RETURNS TABLE (t timestamptz, k1 text, k2 text,
                requests bigint, successful bigint, failed bigint, in_flight bigint, priced bigint, unpriced bigint,
                n_response_time bigint, sum_response_time_us numeric, max_response_time_us bigint, n_ttft bigint, sum_ttft_us numeric,
@@ -219,12 +222,12 @@ RETURNS TABLE (t timestamptz, k1 text, k2 text,
                total_cost numeric,
                p50_response_time double precision, p95_response_time double precision, p99_response_time double precision,
                p50_ttft double precision, p95_ttft double precision, p99_ttft double precision,
-               model_usage jsonb, model_costs jsonb, errors_by_type jsonb)
+               model_usage jsonb, model_costs jsonb, errors_by_type jsonb, rate_limited bigint)
     AS 'MODULE_PATHNAME', 'ccproxy_stats_groups' LANGUAGE C STABLE ROWS 100;
 
 CREATE FUNCTION ccproxy.stats(
     from_ts timestamptz, to_ts timestamptz, group_by text DEFAULT NULL, filters jsonb DEFAULT NULL,
-    time_zone text DEFAULT 'UTC')
+    time_zone text DEFAULT 'UTC', fields text[] DEFAULT NULL, total boolean DEFAULT false)
 RETURNS SETOF ccproxy.stats_record
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -241,15 +244,39 @@ DECLARE
     tile    record;
     grains  "char"[] := '{}';
     spans   tstzmultirange[] := '{}';
+    wanted  text[] := '{response,models}';
+    unknown text;
     keys    text;
     buckets text;
     raw     text;
 BEGIN
+    IF total AND (group_by IS NULL OR by_time) THEN
+        RAISE EXCEPTION 'total goes with groups that are no times, got %', coalesce('"' || group_by || '"', 'none')
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF plan.cube <> 'user' THEN
+        wanted := wanted || '{ttft,errors}';
+    END IF;
+    IF fields IS NOT NULL THEN
+        SELECT coalesce(f, 'NULL') INTO unknown FROM unnest(fields) AS f
+         WHERE NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = 'ccproxy.stats_record'::regclass AND a.attnum > 0 AND a.attname = f);
+        IF FOUND THEN
+            RAISE EXCEPTION 'unknown field "%"', unknown
+                USING ERRCODE = 'invalid_parameter_value', HINT = 'Fields are the columns of ccproxy.stats_record.';
+        END IF;
+        wanted := ARRAY(SELECT w FROM unnest(wanted) AS w
+                         WHERE fields && CASE w WHEN 'response' THEN '{p50_response_time_ms,p95_response_time_ms,p99_response_time_ms}'::text[]
+                                                WHEN 'ttft' THEN '{p50_ttft_ms,p95_ttft_ms,p99_ttft_ms}'
+                                                WHEN 'models' THEN '{model_usage,model_costs}' ELSE '{errors_by_type}' END);
+    END IF;
+    IF total THEN
+        wanted := wanted || 'total'::text;
+    END IF;
     -- A STABLE function's statements all see the snapshot of the query that
     -- called it: the tiles and what is read from them belong together.
     FOR tile IN SELECT * FROM ccproxy._tiles(plan.cube, plan.snapped_from, plan.snapped_to, plan.coarsest) LOOP
         IF tile.grain = 'r' THEN
-            raw := format('SELECT %s, %s, %s, coalesce(r.model, ''''), %s, %s FROM %s WHERE %s',
+            raw := format('SELECT %s, %s, %s, coalesce(r.model, ''''), %s, CASE WHEN r.status_code = 429 THEN ''429'' ELSE '''' END, %s FROM %s WHERE %s',
                 format(period, 'r.ts'), plan.raw_keys[1], plan.raw_keys[2],
                 CASE plan.cube WHEN 'user' THEN 'NULL::text' ELSE 'ccproxy._error_label(r.error_type, r.error_message, r.status_code)' END,
                 ccproxy._measured_sql(ccproxy._reported_counts()::text), ccproxy._raw_rows_sql(tile.spans), plan.raw_filter);
@@ -260,7 +287,8 @@ BEGIN
     END LOOP;
     IF grains <> '{}' THEN
         keys := format('SELECT k.id, %s, %s, k.model, %s FROM ccproxy.%I k WHERE %s',
-            plan.cube_keys[1], plan.cube_keys[2], CASE plan.cube WHEN 'user' THEN 'NULL::text' ELSE 'k.error_type' END,
+            plan.cube_keys[1], plan.cube_keys[2],
+            CASE plan.cube WHEN 'user' THEN 'NULL::text, NULL::text' ELSE 'k.error_type, CASE WHEN k.status_code = 429 THEN ''429'' ELSE '''' END' END,
             plan.cube || '_key', coalesce(plan.cube_filter, 'true'));
         buckets := format('SELECT %s, b.cells FROM (%s) AS b ORDER BY 1', format(period, 'b.bucket'), ccproxy._buckets_sql(plan.cube, grains, spans));
     END IF;
@@ -281,21 +309,23 @@ BEGIN
                -- where nothing could be priced the cost is unknown, not 0
                CASE WHEN g.priced = 0 AND g.unpriced > 0 THEN NULL ELSE coalesce(g.total_cost, 0) END,
                trim_scale(round(g.total_cost / nullif(g.priced, 0), 12)), coalesce(g.unpriced, 0),
-               coalesce(g.model_usage, '{}'), coalesce(g.model_costs, '{}'),
+               CASE WHEN 'models' = ANY (wanted) THEN coalesce(g.model_usage, '{}') END,
+               CASE WHEN 'models' = ANY (wanted) THEN coalesce(g.model_costs, '{}') END,
                g.failed::double precision / nullif(g.successful + g.failed, 0),
-               CASE WHEN plan.cube <> 'user' THEN coalesce(g.errors_by_type, '{}') END,
+               CASE WHEN 'errors' = ANY (wanted) THEN coalesce(g.errors_by_type, '{}') END,
                CASE WHEN NOT by_time THEN nullif(g.k2, '') WHEN plan.dims = '{}' THEN NULL
                     WHEN plan.time_first THEN nullif(g.k1, '') ELSE to_char(g.t AT TIME ZONE time_zone, format_of_time) END,
                (g.sum_ttft_us / nullif(g.n_ttft, 0) / 1000)::double precision,
-               g.p50_ttft, g.p95_ttft, g.p99_ttft
+               g.p50_ttft, g.p95_ttft, g.p99_ttft,
+               CASE WHEN plan.cube <> 'user' THEN coalesce(g.rate_limited, 0) END
                -- all requests together are one row, also when there are none
-          FROM (SELECT WHERE group_by IS NULL) AS o
-          FULL JOIN ccproxy._stats_groups(keys, buckets, raw, plan.cube <> 'user') AS g ON true
-         ORDER BY CASE WHEN by_time THEN g.t END, g.requests DESC, g.k1, g.k2;
+          FROM (SELECT WHERE group_by IS NULL OR total) AS o
+          FULL JOIN ccproxy._stats_groups(keys, buckets, raw, wanted) AS g ON true
+         ORDER BY CASE WHEN by_time THEN g.t END, g.k1 IS NULL DESC, g.requests DESC, g.k1, g.k2;
 END
 $$;
-COMMENT ON FUNCTION ccproxy.stats(timestamptz, timestamptz, text, jsonb, text) IS
-'Statistics of the requests with from_ts <= ts < to_ts, from the rollups where they are clean and from raw rows elsewhere, in one snapshot. group_by: NULL (always one row), or one or two (comma) of minute, quarter (of an hour), hour, day (in time_zone), model, endpoint, method, status, error_type, user, team, api_key, session, provider, service_tier. filters: object of the same and state, each a value, null or an array, and metadata (an object that the row''s contains). period_start and period_end are the effective range: past the raw retention it snaps outward to whole buckets. Times in milliseconds over the requests that have one, percentiles within 0.55 % (ccproxy.sketch); costs in USD over priced requests (unpriced_requests counts those with tokens but no known price, see set_cost_source(); where none of a group''s could be priced total_cost is NULL); error_rate = failed / (successful + failed). cache_write_tokens counts 5-minute and 1-hour writes. errors_by_type and ttft percentiles are NULL where the user cube answers, which does not carry them. Errors: 22023 naming the argument.';
+COMMENT ON FUNCTION ccproxy.stats(timestamptz, timestamptz, text, jsonb, text, text[], boolean) IS
+'Statistics of the requests with from_ts <= ts < to_ts, from the rollups where they are clean and from raw rows elsewhere, in one snapshot. group_by: NULL (always one row), or one or two (comma) of minute, quarter (of an hour), hour, day (in time_zone), model, endpoint, method, status, error_type, user, team, api_key, session, provider, service_tier. filters: object of the same and state, each a value, null or an array, and metadata (an object that the row''s contains). period_start and period_end are the effective range: past the raw retention it snaps outward to whole buckets. Times in milliseconds over the requests that have one, percentiles within 0.55 % (ccproxy.sketch); costs in USD over priced requests (unpriced_requests counts those with tokens but no known price, see set_cost_source(); where none of a group''s could be priced total_cost is NULL); error_rate = failed / (successful + failed). cache_write_tokens counts 5-minute and 1-hour writes. rate_limited_requests counts status 429. It, errors_by_type and ttft percentiles are NULL where the user cube answers, which does not carry them. fields: the columns that are needed (NULL: all); percentiles, model_usage, model_costs and errors_by_type, which take the longest, are NULL where not named. total: with groups that are no times, first a row of all of them together. Errors: 22023 naming the argument.';
 
 CREATE FUNCTION ccproxy.stats(
     period interval, group_by text DEFAULT NULL, filters jsonb DEFAULT NULL, time_zone text DEFAULT 'UTC')

@@ -20,7 +20,7 @@ DECLARE
 BEGIN
     FOR tile IN SELECT t.grain, t.spans * spans AS spans FROM ccproxy._tiles(plan.cube, lower(spans), upper(spans), grain) AS t WHERE NOT isempty(t.spans * spans) LOOP
         IF tile.grain = 'r' THEN
-            raw := format('SELECT %s, %2$L, %2$L, %2$L, NULL::text, %3$s FROM %4$s WHERE %5$s', format(time, 'r.ts'), '',
+            raw := format('SELECT %s, %2$L, %2$L, %2$L, NULL::text, NULL::text, %3$s FROM %4$s WHERE %5$s', format(time, 'r.ts'), '',
                           ccproxy._measured_sql(ccproxy._reported_counts()::text), ccproxy._raw_rows_sql(tile.spans), plan.raw_filter);
         ELSE
             grains := grains || tile.grain;
@@ -28,10 +28,10 @@ BEGIN
         END IF;
     END LOOP;
     IF grains <> '{}' THEN
-        keys := format('SELECT k.id, %1$L, %1$L, %1$L, NULL::text FROM ccproxy.%2$I k WHERE %3$s', '', plan.cube || '_key', coalesce(plan.cube_filter, 'true'));
+        keys := format('SELECT k.id, %1$L, %1$L, %1$L, NULL::text, NULL::text FROM ccproxy.%2$I k WHERE %3$s', '', plan.cube || '_key', coalesce(plan.cube_filter, 'true'));
         buckets := format('SELECT %s, b.cells FROM (%s) AS b ORDER BY 1', format(time, 'b.bucket'), ccproxy._buckets_sql(plan.cube, grains, clean));
     END IF;
-    RETURN QUERY SELECT g.t, g.max_response_time_us FROM ccproxy._stats_groups(keys, buckets, raw, false) AS g WHERE g.max_response_time_us IS NOT NULL;
+    RETURN QUERY SELECT g.t, g.max_response_time_us FROM ccproxy._stats_groups(keys, buckets, raw, '{}') AS g WHERE g.max_response_time_us IS NOT NULL;
 END
 $$;
 

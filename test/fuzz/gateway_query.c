@@ -101,6 +101,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 			if (!cJSON_IsObject(filters) || stats.span.from_us >= stats.span.to_us || stats.time_zone == NULL)
 				abort();
+			if ((~stats.fields & ((1 << STATS_KEY_FIELDS) - 1)) != 0 || (stats.total && stats.group_by == NULL))
+				abort();
 			cJSON_Delete(filters);
 		}
 		else if (error.message[0] == '\0')

@@ -56,7 +56,27 @@ SELECT f, (SELECT total_requests FROM ccproxy.stats(timestamptz :'d0', :'d1', NU
   FROM unnest(ARRAY['{}', '{"model": "gpt-4"}', '{"model": ["gpt-4", "made-up-9"]}', '{"model": null}', '{"model": [null, "gpt-4"]}', '{"user": "u1"}',
        '{"endpoint": "openai", "status": 200}', '{"status": [500, 429]}', '{"error_type": "api_error"}', '{"team": "red"}', '{"state": "in_flight"}',
        '{"model": []}', '{"user": "x'' OR true --"}', '{"session": "s", "api_key": "k", "provider": "p", "method": "m", "service_tier": "t"}']) AS f;
+-- requests that were limited: status 429, where that is known
+SELECT group_key, failed_requests, rate_limited_requests FROM ccproxy.stats(timestamptz :'d0', :'d1', 'endpoint') ORDER BY 1;
+SELECT count(*), count(rate_limited_requests) FROM ccproxy.stats(timestamptz :'d0', :'d1', 'user');
+-- a total: first, and what asking for all says; of nothing too
+SELECT g, ROW(t.*)::text = ROW(a.*)::text AS same, n
+  FROM unnest(ARRAY['model', 'endpoint,status', 'session', 'team']) AS g
+ CROSS JOIN LATERAL (SELECT * FROM ccproxy.stats(timestamptz :'d0', :'d1', g, total => true) LIMIT 1) AS t
+ CROSS JOIN LATERAL (SELECT count(*) - 1 AS n FROM ccproxy.stats(timestamptz :'d0', :'d1', g, total => true)) AS c
+ CROSS JOIN LATERAL (SELECT * FROM ccproxy.stats(timestamptz :'d0', :'d1', filters => CASE g WHEN 'team' THEN '{"team": [null, "red"]}'::jsonb END)) AS a;
+SELECT count(*), sum(total_requests) FROM ccproxy.stats(:'d0'::timestamptz - interval '300 days', :'d0'::timestamptz - interval '299 days', 'model', total => true);
+-- fields: what takes work and is not asked for is left out, the rest is as before
+SELECT f, s.total_requests, s.total_cost = a.total_cost AS cost, s.p95_response_time_ms = a.p95_response_time_ms AS p95, s.p95_ttft_ms IS NULL AS no_ttft,
+       s.model_usage = a.model_usage AS models, s.errors_by_type = a.errors_by_type AS errors, s.rate_limited_requests
+  FROM unnest(ARRAY['{}', '{total_requests}', '{p99_response_time_ms}', '{model_costs}', '{errors_by_type}', '{p50_ttft_ms}']::text[]) AS f
+ CROSS JOIN LATERAL ccproxy.stats(timestamptz :'d0', :'d1', NULL, NULL, 'UTC', f::text[]) AS s
+ CROSS JOIN LATERAL ccproxy.stats(timestamptz :'d0', :'d1') AS a;
 -- the caller's mistakes
+SELECT 1 FROM ccproxy.stats(now(), now(), 'model', fields => '{total_requests,colour}');
+SELECT 1 FROM ccproxy.stats(now(), now(), 'model', fields => '{NULL}');
+SELECT 1 FROM ccproxy.stats(now(), now(), total => true);
+SELECT 1 FROM ccproxy.stats(now(), now(), 'hour,model', total => true);
 SELECT 1 FROM ccproxy.stats(interval '-1 hour');
 SELECT 1 FROM ccproxy.stats(timestamptz '2025-01-02 00:00Z', NULL);
 SELECT 1 FROM ccproxy.stats(timestamptz '2025-01-02 00:00Z', '2025-01-01 00:00Z');

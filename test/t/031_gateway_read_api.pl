@@ -164,6 +164,43 @@ my $top = get('/metrics/api/stats?period=24h&group_by=user&limit=2&compare=previ
 is(scalar @{ $top->{stats} }, 2, 'a limit');
 cmp_ok($top->{stats}[0]{total_requests}, '>=', $top->{stats}[1]{total_requests}, '... of those with most requests');
 
+# total: all groups in one more row, in the same answer; fields: no others
+my $range = 'from=' . ($now - 7200) . '&to=' . ($now - 3600);
+my $whole = get("/metrics/api/stats?$range&compare=previous")->{json};
+for my $by ('model', 'user', 'status,model', 'session')
+{
+	my $r = get("/metrics/api/stats?$range&compare=previous&group_by=$by&total=true")->{json};
+	my $alone = get("/metrics/api/stats?$range&group_by=$by")->{json};
+	is_deeply($r->{stats}, $alone->{stats}, "$by: a total leaves the groups as they are");
+	# who users' rows are of is told by a cube without errors and times to the first token
+	my @known = grep { defined $r->{total}{$_} } keys %{ $r->{total} };
+	cmp_ok(scalar @known, '>=', 20, '... and has its numbers');
+	is_deeply({ map { $_ => $r->{total}{$_} } @known }, { map { $_ => $whole->{stats}[0]{$_} } @known }, '... which are those of all');
+	is($r->{previous}{total}{total_requests}, $whole->{previous}{stats}[0]{total_requests}, '... before, too');
+}
+my $few = get("/metrics/api/stats?$range&compare=previous&group_by=model&total=true&limit=1")->{json};
+is(scalar @{ $few->{stats} }, 1, 'a limit does not count the total');
+is_deeply([ map { $_->{group_key} } @{ $few->{previous}{stats} } ], [ map { $_->{group_key} } @{ $few->{stats} } ], '... before, the same group');
+is($few->{total}{total_requests}, $whole->{stats}[0]{total_requests}, '... and the total is of all');
+my $nothing = get('/metrics/api/stats?from=2001-01-01&to=2001-01-02&group_by=model&total=true')->{json};
+is_deeply([ $nothing->{total}{total_requests}, $nothing->{stats} ], [ 0, [] ], 'of nothing it is nothing');
+is(get("/metrics/api/stats?$range&group_by=model&total=true&format=csv")->{json}{parameter}, 'total', 'a file has no place for it');
+for my $fields ('total_cost', 'p95_ttft_ms,total_requests', 'p50_response_time_ms', 'model_usage', 'errors_by_type,rate_limited_requests')
+{
+	for my $by ('model', 'hour', 'session')
+	{
+		my $r = get("/metrics/api/stats?$range&group_by=$by&fields=$fields")->{json};
+		my $all = get("/metrics/api/stats?$range&group_by=$by")->{json};
+		my @names = ('group_key', 'group_key2', 'period_start', 'period_end', split /,/, $fields);
+		cmp_ok(scalar @{ $r->{stats} }, '>', 0, "$fields by $by");
+		is_deeply($r->{stats}, [ map { my $row = $_; +{ map { $_ => $row->{$_} } @names } } @{ $all->{stats} } ], '... are told, as otherwise');
+	}
+}
+like(get("/metrics/api/stats?$range&group_by=model&fields=total_cost&format=csv")->{content}, qr/^group_key,group_key2,period_start,period_end,total_cost\r\n/, 'fields of a file');
+my ($limited) = map { $_->{rate_limited_requests} } @{ $whole->{stats} };
+is($limited, sql(qq{SELECT count(*) FROM ccproxy.requests WHERE status_code = 429 AND ts >= '$whole->{start_time}' AND ts < '$whole->{end_time}'}), 'requests that were limited');
+is(get("/metrics/api/stats?$range&user=user-1")->{json}{stats}[0]{rate_limited_requests}, undef, '... which users\' statistics do not tell');
+
 {
 	my $small = CCProxy->start(node => $node, args => [ '--read-max-rows', '4' ]);
 	my $r = note_answer('GET', '/metrics/api/stats', $small->get('/metrics/api/stats?period=24h&group_by=user'));

@@ -8,6 +8,7 @@
 
 static CellTotal total;
 static CellTotal other;
+static CellTotal apart;
 
 /* ---- slots ---- */
 
@@ -213,7 +214,7 @@ unpacks(Packed packed, size_t slack)
 	return good;
 }
 
-/* In parts, packed or not, in any order. */
+/* In parts, packed or not, in any order; and distributions and numbers apart. */
 static bool
 adds_up(const CellRow *rows, size_t n, bool detail, Packed whole)
 {
@@ -231,28 +232,32 @@ adds_up(const CellRow *rows, size_t n, bool detail, Packed whole)
 		part[to] = add_row(part[to], &rows[i]);
 	}
 	cell_total_reset(&total);
+	cell_total_reset(&apart);
 	for (size_t left = parts; left > 0; left--)
 	{
 		size_t		i = random_below(left);
+		Packed		packed;
 
+		cell_total_reset(&other);
+		good &= cell_total_add_state(&other, part[i]) == CELL_OK;
+		packed = pack_total(&other);
 		if (random_below(2))
 			good &= cell_total_add_state(&total, part[i]) == CELL_OK;
 		else
-		{
-			Packed		packed;
-
-			cell_total_reset(&other);
-			good &= cell_total_add_state(&other, part[i]) == CELL_OK;
-			packed = pack_total(&other);
 			good &= cell_total_add_packed(&total, packed.bytes, packed.length, packed.length) == CELL_OK;
-			free(packed.bytes);
-		}
+		cell_total_add_slots(&apart, &other);
+		good &= cell_add_numbers(&apart.numbers, packed.bytes, packed.length, packed.length) == CELL_OK;
+		free(packed.bytes);
 		free(part[i]);
 		part[i] = part[left - 1];
 	}
-	sum = pack_total(&total);
-	good &= same(sum, whole);
-	free(sum.bytes);
+	memcpy(apart.numbers.at_most, total.numbers.at_most, sizeof(apart.numbers.at_most));
+	for (int i = 0; i < 2; i++)
+	{
+		sum = pack_total(i == 0 ? &total : &apart);
+		good &= same(sum, whole);
+		free(sum.bytes);
+	}
 	free(part);
 	return good;
 }
@@ -455,6 +460,7 @@ main(void)
 {
 	cell_total_init(&total);
 	cell_total_init(&other);
+	cell_total_init(&apart);
 	test_slots();
 	for (int detail = 0; detail < 2; detail++)
 	{

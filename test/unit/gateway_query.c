@@ -134,6 +134,16 @@ test_groups_and_filters(void)
 	refused("/s?tenant=1", "tenant", "model, user, endpoint");
 }
 
+static int
+field(const char *name)
+{
+	int			i = 0;
+
+	while (strcmp(stats_fields[i], name) != 0)
+		i++;
+	return i;
+}
+
 static void
 test_stats_more(void)
 {
@@ -149,6 +159,19 @@ test_stats_more(void)
 	accepted("/s?compare=previous&limit=10&group_by=user&format=csv", "compare, limit, format");
 	ok(stats.compare && stats.limit == 10 && stats.format == FORMAT_CSV, "... are taken");
 	refused("/s?compare=next", "compare", "previous");
+	ok(stats.fields == UINT64_MAX && !stats.total, "without fields there are all, and no total");
+	accepted("/s?fields=total_cost,total_requests&group_by=model&total=true", "fields, total");
+	ok(stats.total && stats.fields == (15 | 1 << field("total_cost") | 1 << field("total_requests")), "... are taken, the keys besides");
+	accepted("/s?fields=total_cost,total_cost&total=false", "a field twice, no total");
+	ok(!stats.total && stats.fields == (15 | 1 << field("total_cost")), "... are taken");
+	refused("/s?fields=", "fields", "total_requests, ");
+	refused("/s?fields=total_cost,", "fields", "model_costs");
+	refused("/s?fields=total_cos", "fields", "errors_by_type, rate_limited_requests");
+	refused("/s?fields=group_key", "fields", "total_cost");
+	refused("/s?fields=total_cost&fields=model_usage", "fields", "");
+	refused("/s?total=1&group_by=model", "total", "true, false");
+	refused("/s?total=true", "total", "");
+	refused("/s?total=true&group_by=hour,model", "total", "");
 	refused("/s?limit=0", "limit", "1 to 10000");
 	refused("/s?limit=10001", "limit", "1 to 10000");
 	refused("/s?limit=99999999999999999999", "limit", "1 to 10000");
