@@ -1,7 +1,7 @@
 // The dashboard: keeps the state in the address, asks for what it needs, shows
 // it, and asks again while somebody looks.
 import { ApiError, get, getCsv, signOut, takeToken } from "./api.js";
-import { Chart } from "./charts.js";
+import { Chart, forgetColors } from "./charts.js";
 import { byId, el, refill, save } from "./dom.js";
 import * as f from "./format.js";
 import { RequestList, requestDetails } from "./requests.js";
@@ -10,7 +10,7 @@ import { DimensionTable } from "./table.js";
 import { bucketAt, buckets, clock, dateTime, fromInput, monthEnd, monthStart, toInput } from "./zone.js";
 
 const REFRESH_MS = 10000;
-const ESTIMATE_MS = 60000; // for the month's end and what caching saved
+const SLOW_MS = 60000; // for the time before, the month's end and what caching saved
 const RETRY_MS = 3000;
 const STACKED_MODELS = 7;
 const LIST_ROWS = 25;
@@ -18,9 +18,12 @@ const LIST_MOST = 500; // rows that a refresh keeps
 const TABLE_MOST = 1000; // rows, where there are more than an answer holds
 const SPARK_MOST = 50; // lines beside them
 const SPARK_BYTES = 6000; // of the names in that question
-// filters with which no rollup tells statuses: that reads single requests, so it
-// is asked last, and without the time before
-const NO_STATUS = ["user", "team", "api_key", "session", "provider", "service_tier"];
+// what of the statistics is drawn
+const TABLE_FIELDS = ["total_requests", "error_rate", "p50_response_time_ms", "p95_response_time_ms", "input_tokens", "cache_read_tokens",
+  "cache_write_tokens", "total_tokens", "total_cost", "unpriced_requests"];
+const TILE_FIELDS = [...TABLE_FIELDS, "failed_requests", "in_flight_requests", "p50_ttft_ms", "p95_ttft_ms", "rate_limited_requests"];
+const STEP_FIELDS = ["successful_requests", "failed_requests", "in_flight_requests", "p50_response_time_ms", "p95_response_time_ms",
+  "p99_response_time_ms", "input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens", "model_usage", "model_costs"];
 
 let state = readState(location.search);
 let loading = null; // AbortController of the load under way
@@ -29,6 +32,7 @@ let cursor = null; // where the list of requests goes on
 let known = {}; // what the headlines are made of; a refresh keeps it until there is newer
 let listed = 0; // questions for it so far: an answer to an older one is too late
 let range = { from: 0, to: 0 }; // what the answers cover
+let frame = { buckets: [], step: "hour", zone: "UTC" }; // of what is drawn over time
 
 // ------------------------------------------------------------------ state
 
@@ -55,7 +59,7 @@ function showControls() {
   const now = Date.now();
   byId("range-from").value = toInput(custom ? state.from : now - spanOf(state), state.zone);
   byId("range-to").value = toInput(custom ? state.to : now, state.zone);
-  if (![...byId("zone").options].some((o) => o.value === state.zone)) byId("zone").append(el("option", { value: state.zone }, state.zone));
+  addZones([state.zone]);
   byId("zone").value = state.zone;
   const used = Object.entries(state.filters).flatMap(([key, values]) => values.map((value) => [key, value]));
   byId("chips").replaceChildren(...used.map(([key, value]) => el("li", {}, el("button", {
@@ -69,9 +73,18 @@ function showControls() {
   for (const button of byId("orders").children) button.setAttribute("aria-pressed", String(button.dataset.order === state.order));
 }
 
+function addZones(zones) {
+  const there = new Set([...byId("zone").options].map((o) => o.value));
+  byId("zone").append(...[...new Set(zones)].filter((z) => !there.has(z)).map((z) => el("option", { value: z }, z)));
+}
+
+// They are hundreds, which takes longer to lay out than all else.
+function addAllZones() {
+  if (byId("zone").options.length < 10 && typeof Intl.supportedValuesOf === "function") addZones(Intl.supportedValuesOf("timeZone"));
+}
+
 function makeControls() {
-  const zones = typeof Intl.supportedValuesOf === "function" ? Intl.supportedValuesOf("timeZone") : [];
-  byId("zone").append(...[...new Set([localZone(), "UTC", ...zones])].map((z) => el("option", { value: z }, z)));
+  addZones([localZone(), "UTC"]);
   byId("zone").addEventListener("change", (e) => go({ ...state, zone: e.target.value }));
   byId("periods").addEventListener("click", (e) => e.target.dataset.period && go({ ...state, period: e.target.dataset.period, from: null, to: null }));
   byId("range-form").addEventListener("submit", (e) => {
@@ -147,7 +160,10 @@ function setTheme(theme) {
   redraw();
 }
 
-const redraw = () => Object.values(charts).forEach((c) => c.data && c.show(c.data));
+function redraw() {
+  forgetColors();
+  Object.values(charts).forEach((c) => c.data && c.show(c.data));
+}
 
 // Values to choose from: what the statistics know in this range.
 async function suggest() {
@@ -156,7 +172,7 @@ async function suggest() {
   list.replaceChildren();
   if (key === "state") return list.replaceChildren(...["successful", "failed", "in_flight"].map((v) => el("option", { value: v })));
   try {
-    const { stats } = await get("stats", statsQuery({ ...state, filters: {} }, key));
+    const { stats } = await get("stats", statsQuery({ ...state, filters: {} }, key, { fields: "total_requests" }));
     list.replaceChildren(...stats.filter((s) => s.group_key !== null).slice(0, 200).map((s) => el("option", { value: s.group_key })));
   } catch (e) { /* it can be typed all the same */ }
 }
@@ -192,28 +208,28 @@ function listQuery(rows) {
   return p;
 }
 
-// Statistics by one dimension: {stats, complete}. Where that is more than an
-// answer holds, the busiest.
-function groupsOf(by, signal) {
-  return get("stats", statsQuery(state, by), signal).then((answer) => ({ stats: answer.stats, complete: true }), async (e) => {
+// Statistics by one dimension: an answer that says whether it is complete. Where
+// there are more groups than one holds, it has the busiest.
+function groupsOf(by, more, signal) {
+  return get("stats", statsQuery(state, by, more), signal).then((answer) => ({ ...answer, complete: true }), async (e) => {
     if (!e.isTooMany) throw e;
-    return { stats: (await get("stats", statsQuery(state, by, { limit: TABLE_MOST }), signal)).stats, complete: false };
+    return { ...await get("stats", statsQuery(state, by, { ...more, limit: TABLE_MOST }), signal), complete: false };
   });
 }
 
 // The same over time, likewise: then of the first of those groups.
 function groupsOverTime(by, groups, signal) {
-  return get("stats", statsQuery(state, `${stepOf(state)},${by}`), signal).then((answer) => ({ stats: answer.stats, complete: true }), async (e) => {
+  const asked = () => statsQuery(state, `${stepOf(state)},${by}`, { fields: "total_requests" });
+  return get("stats", asked(), signal).catch(async (e) => {
     if (!e.isTooMany) throw e;
-    const query = statsQuery(state, `${stepOf(state)},${by}`);
+    const query = asked();
     query.delete(by);
     for (const s of (await groups).stats.slice(0, SPARK_MOST)) {
       if (String(query).length > SPARK_BYTES) break;
       query.append(by, s.group_key === null ? "" : s.group_key);
     }
-    const some = await get("stats", query, signal).catch((tooMany) => { if (tooMany.isTooMany) return { stats: [] }; throw tooMany; });
-    return { stats: some.stats, complete: false };
-  });
+    return get("stats", query, signal).catch((tooMany) => { if (tooMany.isTooMany) return { stats: [] }; throw tooMany; });
+  }).then((answer) => answer.stats);
 }
 
 // ------------------------------------------------------------------ showing
@@ -246,11 +262,9 @@ function projection(month) {
   return Number(month.total_cost) * (monthEnd(month.asked, state.zone) - begun) / Math.max(1, month.asked - begun);
 }
 
-const limitedOf = (answer) => (answer ? (answer.stats.find((s) => s.group_key === "429") || { total_requests: 0 }).total_requests : null);
-
-function showTiles(now, before, statuses, month, savings) {
+// What is known: now, before, month are rows of statistics.
+function showTiles({ now, before = {}, limited, month, savings }) {
   const seconds = (range.to - range.from) / 1000;
-  const limited = limitedOf(statuses);
   const delta = (key) => f.change(now[key], before[key]);
   const ahead = projection(month);
   byId("tiles").replaceChildren(
@@ -260,9 +274,9 @@ function showTiles(now, before, statuses, month, savings) {
     tile("First token p95", f.duration(now.p95_ttft_ms), "p50 " + f.duration(now.p50_ttft_ms), delta("p95_ttft_ms"), -1),
     tile("Tokens per second", f.rate(now.total_tokens / seconds), f.compact(now.total_tokens) + " in all", delta("total_tokens"), 0),
     tile("Cost", f.dollars(now.total_cost), ahead === null ? null : `month's end ≈ ${f.dollars(ahead)}`, delta("total_cost"), -1),
-    tile("Cache hits", f.percent(cached(now)), savings === undefined || savings === null ? null : `saved ${f.dollars(savings)}`, f.change(cached(now), cached(before)), 1),
+    tile("Cache hits", f.percent(cached(now)), !savings || savings.savings === null ? null : `saved ${f.dollars(savings.savings)}`, f.change(cached(now), cached(before)), 1),
     tile("Rate limited", f.count(limited), limited !== null && now.total_requests > 0 ? f.percent(limited / now.total_requests) + " of requests" : null,
-      statuses ? f.change(limited, limitedOf(statuses.previous)) : null, -1),
+      f.change(limited, before.rate_limited_requests), -1),
   );
 }
 
@@ -295,19 +309,16 @@ function showBudgets(budgets) {
   })));
 }
 
-function frameOf() {
-  const step = stepOf(state);
-  return { buckets: buckets(range.from, range.to, step, state.zone), step, zone: state.zone };
+// Statistics over time, each with the bucket it belongs to.
+function placed(steps) {
+  for (const s of steps) s.at = bucketAt(frame.buckets, Date.parse(s.period_start));
+  return steps;
 }
 
 function showSteps(steps) {
-  const frame = frameOf();
   const column = (key, missing, merge) => {
     const values = frame.buckets.map(() => missing);
-    for (const s of steps) {
-      const i = bucketAt(frame.buckets, Date.parse(s.period_start));
-      if (s[key] !== null) values[i] = merge(values[i], Number(s[key]));
-    }
+    for (const s of steps) if (s[key] !== null) values[s.at] = merge(values[s.at], Number(s[key]));
     return values;
   };
   const bars = (names) => names.map(([name, key, color]) => ({ name, color, values: column(key, 0, (a, b) => a + b) }));
@@ -317,43 +328,43 @@ function showSteps(steps) {
   charts.tokens.show({ ...frame, series: bars([["Input", "input_tokens", "--series-0"], ["Cache read", "cache_read_tokens", "--series-2"], ["Cache write", "cache_write_tokens", "--series-4"], ["Output", "output_tokens", "--series-1"]]) });
 }
 
-// models: by time and model; steps: by time alone, for what models leave out
-function showCost(models, steps) {
-  const frame = frameOf();
-  const timeFirst = models.stats.map((s) => ({ i: bucketAt(frame.buckets, Date.parse(s.period_start)), model: s.group_key2 === null ? "none" : s.group_key2, cost: s.total_cost === null ? 0 : Number(s.total_cost) }));
-  const totals = new Map();
-  for (const m of timeFirst) totals.set(m.model, (totals.get(m.model) || 0) + m.cost);
-  const names = [...totals].filter(([, c]) => c > 0).sort((a, b) => b[1] - a[1]).map(([name]) => name);
-  const shown = names.slice(0, STACKED_MODELS);
-  const series = shown.map((name) => ({ name, values: frame.buckets.map(() => 0) }));
-  if (names.length > shown.length || !models.complete)
-    series.push({ name: models.complete ? `${names.length - shown.length} others` : "others", color: "--series-7", values: frame.buckets.map(() => 0) });
-  for (const m of timeFirst) {
-    const k = shown.indexOf(m.model);
-    if (m.cost > 0) series[k < 0 ? series.length - 1 : k].values[m.i] += m.cost;
+// Numbers over time by name: a Map of name -> values by bucket.
+class Lines extends Map {
+  add(name, at, n) {
+    let values = this.get(name);
+    if (!values) this.set(name, values = frame.buckets.map(() => 0));
+    values[at] += n;
   }
-  if (!models.complete) {
-    const rest = series.at(-1).values.fill(0);
-    for (const s of steps) rest[bucketAt(frame.buckets, Date.parse(s.period_start))] += Number(s.total_cost);
-    for (const s of series.slice(0, -1)) s.values.forEach((v, i) => { rest[i] = Math.max(0, rest[i] - v); });
-  }
+}
+
+// What steps tell by model; requests without one are called unknown there.
+function linesByModel(steps, key) {
+  const lines = new Lines();
+  for (const s of steps) for (const name in s[key]) lines.add(name === "unknown" ? null : name, s.at, s[key][name]);
+  return lines;
+}
+
+function linesByGroup(steps) {
+  const lines = new Lines();
+  for (const s of placed(steps)) lines.add(s.group_key2, s.at, s.total_requests);
+  return lines;
+}
+
+function showCost(steps) {
+  const lines = [...linesByModel(steps, "model_costs")]
+    .map(([name, values]) => ({ name: name === null ? "none" : name, values, total: values.reduce((sum, v) => sum + v, 0) }))
+    .filter((line) => line.total > 0).sort((a, b) => b.total - a.total);
+  const series = lines.slice(0, STACKED_MODELS);
+  const rest = lines.slice(STACKED_MODELS);
+  if (rest.length > 0)
+    series.push({ name: `${rest.length} others`, color: "--series-7", values: frame.buckets.map((_, i) => rest.reduce((sum, line) => sum + line.values[i], 0)) });
   if (series.length === 0) series.push({ name: "Cost", values: frame.buckets.map(() => 0) });
   charts.cost.show({ ...frame, series });
 }
 
-function showTable(rows, steps) {
-  const frame = frameOf().buckets;
-  const sparks = new Map();
-  for (const s of steps.stats) {
-    if (!sparks.has(s.group_key2)) sparks.set(s.group_key2, frame.map(() => 0));
-    sparks.get(s.group_key2)[bucketAt(frame, Date.parse(s.period_start))] += s.total_requests;
-  }
-  table.show(dimensionLabel(state.by), rows.stats, sparks, rows.complete);
-}
+const showTable = (rows, lines) => table.show(dimensionLabel(state.by), rows.stats, lines, rows.complete);
 
 // ------------------------------------------------------------------ loading
-
-const EMPTY = { total_requests: 0, failed_requests: 0, in_flight_requests: 0, total_tokens: 0, total_cost: null };
 
 // One load of everything. fresh: what is shown belongs to another question.
 async function load(fresh) {
@@ -372,41 +383,48 @@ async function load(fresh) {
   month.delete("period");
   month.set("from", new Date(monthStart(now, state.zone)).toISOString());
   month.set("to", new Date(Math.ceil(now / 60000) * 60000).toISOString());
+  month.set("fields", "total_cost");
   try {
     // each is shown when it is there; what the headlines need comes first
     if (fresh) known = {};
-    const tiles = () => known.totals && showTiles(known.totals.stats[0] || EMPTY, (known.totals.previous && known.totals.previous.stats[0]) || {}, known.statuses, known.month, known.saved && known.saved.savings);
-    const steps = get("stats", statsQuery(state, step), signal);
-    const byModel = groupsOf("model", signal);
-    const models = groupsOverTime("model", byModel, signal);
-    // who asks for these waits for the totals first; a failure is told once
-    for (const answer of [steps, models, byModel]) answer.catch(() => {});
-    const totals = get("stats", statsQuery(state, null, { compare: "previous" }), signal).then((answer) => {
+    const tiles = () => known.now && showTiles(known);
+    // what changes slowly is not asked each time
+    const slowly = (key, ask) => (known[key] && now - known[key].asked < SLOW_MS ? null : ask().then((row) => { known[key] = { ...row, asked: now }; tiles(); }));
+    const steps = get("stats", statsQuery(state, step, { fields: STEP_FIELDS }), signal).then((answer) => answer.stats);
+    steps.catch(() => {}); // who asks for it waits for the totals first; a failure is told once
+    const byModel = groupsOf("model", { total: true, fields: TILE_FIELDS }, signal);
+    const totals = byModel.then((answer) => {
       range = { from: Date.parse(answer.start_time), to: Date.parse(answer.end_time), now };
-      known.totals = answer;
+      frame = { buckets: buckets(range.from, range.to, step, state.zone), step, zone: state.zone };
+      known.now = answer.total;
+      if (known.now.rate_limited_requests !== null || known.limited === undefined) known.limited = known.now.rate_limited_requests;
       tiles();
       byId("main").classList.remove("stale");
       showStatus(answer);
+      showUnpriced(answer.stats);
     });
-    const slow = NO_STATUS.some((key) => state.filters[key]);
-    const statuses = (more) => get("stats", statsQuery(state, "status", more), signal).then((answer) => { known.statuses = answer; tiles(); });
+    const drawTable = async () => {
+      if (state.by === "model") return showTable(await byModel, linesByModel(placed(await steps), "model_usage"));
+      const rows = groupsOf(state.by, { fields: TABLE_FIELDS }, signal);
+      const lines = groupsOverTime(state.by, rows, signal);
+      return Promise.all([rows, lines]).then(([some, all]) => showTable(some, linesByGroup(all)), (e) => inItsPlace(e, table));
+    };
     await Promise.all([
-      totals,
-      totals.then(() => steps).then((answer) => showSteps(answer.stats)),
-      totals.then(() => Promise.all([models, steps])).then(([answer, all]) => showCost(answer, all.stats)),
-      byModel.then((answer) => showUnpriced(answer.stats)),
-      slow ? null : statuses({ compare: "previous" }),
-      known.month && now - known.month.asked < ESTIMATE_MS ? null
-        : get("stats", month, signal).then((answer) => { known.month = { ...answer.stats[0], asked: now }; tiles(); }),
-      known.saved && now - known.saved.asked < ESTIMATE_MS ? null
-        : get("savings", savingsQuery(), signal).then((answer) => { known.saved = { savings: answer.savings, asked: now }; tiles(); }),
+      totals.then(() => steps).then((all) => { placed(all); showSteps(all); showCost(all); }),
+      totals.then(drawTable),
+      totals.then(() => loadRequests(fresh ? LIST_ROWS : Math.min(LIST_MOST, Math.max(LIST_ROWS, list.shown)), false, signal)).catch((e) => inItsPlace(e, list)),
+      slowly("before", () => totals.then(() => get("stats", statsQuery({ ...state, period: null, from: 2 * range.from - range.to, to: range.from }, null, { fields: TILE_FIELDS }), signal))
+        .then((answer) => answer.stats[0])),
+      slowly("month", () => get("stats", month, signal).then((answer) => answer.stats[0])),
+      slowly("savings", () => get("savings", savingsQuery(), signal)),
     ]);
-    const rows = state.by === "model" ? byModel : groupsOf(state.by, signal);
-    const lines = state.by === "model" ? models : groupsOverTime(state.by, rows, signal);
-    await Promise.all([rows, lines]).then(([all, steps]) => showTable(all, steps), (e) => inItsPlace(e, table));
-    await loadRequests(fresh ? LIST_ROWS : Math.min(LIST_MOST, Math.max(LIST_ROWS, list.shown)), false, signal).catch((e) => inItsPlace(e, list));
-    // its tile stays without a number when that takes too long
-    if (slow) await statuses({}).catch((e) => inItsPlace(e, { fail() {} }));
+    // With some filters no rollup tells statuses, and single requests are read: last, and
+    // the tile stays without a number when that takes too long.
+    if (known.now.rate_limited_requests === null)
+      await get("stats", statsQuery(state, "status", { fields: "total_requests" }), signal).then(({ stats }) => {
+        known.limited = (stats.find((s) => s.group_key === "429") || { total_requests: 0 }).total_requests;
+        tiles();
+      }).catch((e) => inItsPlace(e, { fail() {} }));
     // a session that is limited to one user sees none
     await get("budgets", null, signal).then((answer) => showBudgets(answer.budgets), (e) => { if (e.status !== 403 && e.status !== 404) throw e; });
     schedule();
@@ -417,6 +435,7 @@ async function load(fresh) {
     schedule(e);
   } finally {
     if (loading === mine) loading = null;
+    addAllZones();
   }
 }
 
@@ -446,7 +465,7 @@ async function loadRequests(rows, more, signal) {
 function showStatus(answer) {
   const status = byId("status");
   status.className = "";
-  const empty = answer.stats.length === 0 || Number(answer.stats[0].total_requests) === 0;
+  const empty = answer.total.total_requests === 0;
   const say = !empty ? "Data as of " : Object.keys(state.filters).length > 0 ? "No requests match these filters in this period." : "No requests in this period yet. Post events to /metrics/api/events.";
   const times = empty ? "" : `${clock(Date.parse(answer.as_of), state.zone)} · ${dateTime(range.from, state.zone)} to ${dateTime(range.to, state.zone)}, ${state.zone}`;
   const said = status.querySelector("[aria-live=off]");
@@ -500,6 +519,7 @@ async function showRequest() {
 // -------------------------------------------------------------------- begin
 
 takeToken();
+load(true); // first: the page can be put together while the answers come
 byId("charts").append(charts.requests.figure, charts.latency.figure, charts.tokens.figure, charts.cost.figure);
 byId("table").append(table.element);
 byId("requests").append(list.element);
@@ -512,5 +532,4 @@ addEventListener("popstate", () => {
   load(true);
 });
 document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : load(false)));
-load(true);
 showRequest();

@@ -9,7 +9,16 @@ import { bucketLabel, tickLabel } from "./zone.js";
 const HEIGHT = 210;
 const DASHES = [[], [6, 3], [2, 3]];
 
-const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const SEPARATE_BARS = 60; // more of them stand side by side
+
+// The theme's colours. Asking for one makes the browser bring all styles up to
+// date, so they are kept until forgetColors().
+const known = new Map();
+function css(name) {
+  if (!known.has(name)) known.set(name, getComputedStyle(document.documentElement).getPropertyValue(name).trim());
+  return known.get(name);
+}
+export const forgetColors = () => known.clear();
 const color = (series, i) => css(series.color || `--series-${i % 8}`);
 
 // Heights of stacked parts: each as high as itself and all before it.
@@ -48,7 +57,9 @@ export class Chart {
       el("div", { class: "panel-head" }, el("h2", {}, options.title), this.where,
         options.onCsv ? el("button", { type: "button", class: "quiet", onclick: options.onCsv, "aria-label": `${options.title}: save as CSV` }, "CSV") : null),
       this.message, this.canvas, this.legend, this.spoken, this.details);
-    new ResizeObserver(() => this.resize()).observe(this.canvas);
+    // asking for the width instead would lay the page out for each chart
+    this.width = 0;
+    new ResizeObserver(([entry]) => this.resize(entry.contentRect.width)).observe(this.canvas);
   }
 
   say(text) {
@@ -66,7 +77,7 @@ export class Chart {
     // the highest is drawn first, so that the lower ones stand before it
     const drawn = bars ? stacked(columns).reverse()
       : this.options.log ? columns.map((c) => c.map((v) => (v > 0 ? v : null))) : columns; // a logarithm has no zero
-    const key = JSON.stringify([data.zone, data.step, data.series.map((s) => s.name), css("--paper"), this.options.log]);
+    const key = JSON.stringify([data.zone, data.step, data.buckets.length > SEPARATE_BARS, data.series.map((s) => s.name), css("--paper"), this.options.log]);
     this.say("");
     if (this.plot === null || key !== this.key) this.rebuild(key, data, bars);
     const last = data.buckets.at(-1);
@@ -84,7 +95,7 @@ export class Chart {
     if (bars) order.reverse();
     const axis = { stroke: css("--quiet"), grid: { stroke: css("--line"), width: 1 }, ticks: { stroke: css("--line") }, font: "12px system-ui, sans-serif" };
     this.plot = new uPlot({
-      width: Math.max(this.canvas.clientWidth, 200),
+      width: Math.max(this.width || this.canvas.clientWidth, 200),
       height: HEIGHT,
       tzDate: (ts) => uPlot.tzDate(new Date(ts * 1000), data.zone),
       legend: { show: false },
@@ -100,7 +111,7 @@ export class Chart {
         { ...axis, size: 66, values: (u, ticks) => ticks.map((v) => (v === null ? "" : this.options.axis(v))) },
       ],
       series: [{}, ...order.map((s) => bars
-        ? { label: s.name, fill: color(s, s.i), stroke: css("--paper"), width: 0.5, paths: uPlot.paths.bars({ size: [0.9, 80], align: 1 }), points: { show: false } }
+        ? { label: s.name, fill: color(s, s.i), stroke: css("--paper"), width: data.buckets.length > SEPARATE_BARS ? 0 : 0.5, paths: uPlot.paths.bars({ size: [0.9, 80], align: 1 }), points: { show: false } }
         : { label: s.name, stroke: color(s, s.i), width: 2, dash: DASHES[s.i % DASHES.length], spanGaps: false, points: { show: data.buckets.length < 3, size: 6 } })],
       hooks: {
         setCursor: [(u) => this.showLegend(u.cursor.idx)],
@@ -110,8 +121,9 @@ export class Chart {
     }, [[], ...order.map(() => [])], this.canvas);
   }
 
-  resize() {
-    if (this.plot && this.canvas.clientWidth > 0) this.plot.setSize({ width: this.canvas.clientWidth, height: HEIGHT });
+  resize(width) {
+    this.width = Math.floor(width);
+    if (this.plot && this.width > 0 && this.width !== this.plot.width) this.plot.setSize({ width: this.width, height: HEIGHT });
   }
 
   choose(u) {

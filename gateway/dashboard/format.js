@@ -7,6 +7,9 @@ const WHOLE = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const COMPACT = new Intl.NumberFormat("en", { notation: "compact", minimumSignificantDigits: 3, maximumSignificantDigits: 3 });
 const PERCENT = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 2 });
 const PERCENT_DELTA = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 1, signDisplay: "always" });
+const CENTS = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+const SMALL = new Intl.NumberFormat("en", { minimumSignificantDigits: 2, maximumSignificantDigits: 3, maximumFractionDigits: 12 });
+const EXACT = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 12 });
 const RATE = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
 
 export const count = (v) => (known(v) ? WHOLE.format(v) : NONE);
@@ -18,13 +21,10 @@ export const rate = (v) => (!known(v) ? NONE : Math.abs(v) < 1000 ? RATE.format(
 export function dollars(v) {
   if (!known(v)) return NONE;
   const n = Number(v);
-  const small = n !== 0 && Math.abs(n) < 0.995;
-  return (n < 0 ? "-$" : "$") + (small
-    ? Math.abs(n).toLocaleString("en", { minimumSignificantDigits: 2, maximumSignificantDigits: 3, maximumFractionDigits: 12 })
-    : Math.abs(n).toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 }));
+  return (n < 0 ? "-$" : "$") + (n !== 0 && Math.abs(n) < 0.995 ? SMALL : CENTS).format(Math.abs(n));
 }
 // All digits, for the lines of one request's cost.
-export const dollarsExact = (v) => (known(v) ? "$" + Number(v).toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 12 }) : NONE);
+export const dollarsExact = (v) => (known(v) ? "$" + EXACT.format(Number(v)) : NONE);
 
 export function duration(ms) {
   if (!known(ms)) return NONE;

@@ -1,15 +1,22 @@
 // Time in a zone: where buckets begin, day-light saving included, and how
 // moments are written. Pure.
 
-const formats = new Map();
+const WHOLE = { year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit" };
+const CLOCK = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
+const DATE_TIME = { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit" };
+const WEEKDAY = { weekday: "short", day: "numeric", month: "short", year: "numeric" };
+const MINUTE = { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" };
+const DAY = { day: "numeric", month: "short" };
+const TIME = { hour: "2-digit", minute: "2-digit" };
+
+const formats = new Map(); // zone -> one of these -> format
 
 function format(zone, options) {
-  const key = zone + JSON.stringify(options);
-  if (!formats.has(key)) formats.set(key, new Intl.DateTimeFormat("en-GB", { timeZone: zone, hourCycle: "h23", ...options }));
-  return formats.get(key);
+  if (!formats.has(zone)) formats.set(zone, new Map());
+  const ofZone = formats.get(zone);
+  if (!ofZone.has(options)) ofZone.set(options, new Intl.DateTimeFormat("en-GB", { timeZone: zone, hourCycle: "h23", ...options }));
+  return ofZone.get(options);
 }
-
-const WHOLE = { year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit" };
 
 // The wall clock of a moment: [year, month (1-12), day, hour, minute, second].
 export function wallClock(ms, zone) {
@@ -82,21 +89,14 @@ export const monthEnd = (ms, zone) => {
   return momentOf(zone, y, mo + 1, 1);
 };
 
-export const clock = (ms, zone) => format(zone, { hour: "2-digit", minute: "2-digit", second: "2-digit" }).format(ms);
-export const dateTime = (ms, zone) =>
-  format(zone, { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit" }).format(ms);
-export function bucketLabel(ms, step, zone) {
-  return step === "day"
-    ? format(zone, { weekday: "short", day: "numeric", month: "short", year: "numeric" }).format(ms)
-    : format(zone, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" }).format(ms);
-}
+export const clock = (ms, zone) => format(zone, CLOCK).format(ms);
+export const dateTime = (ms, zone) => format(zone, DATE_TIME).format(ms);
+export const bucketLabel = (ms, step, zone) => format(zone, step === "day" ? WEEKDAY : MINUTE).format(ms);
 
 // On an axis: the day where a day begins or steps are days, else the time.
 export function tickLabel(ms, stepSeconds, zone) {
   const [, , , h, mi] = wallClock(ms, zone);
-  return stepSeconds >= 86400 || (h === 0 && mi === 0)
-    ? format(zone, { day: "numeric", month: "short" }).format(ms)
-    : format(zone, { hour: "2-digit", minute: "2-digit" }).format(ms);
+  return format(zone, stepSeconds >= 86400 || (h === 0 && mi === 0) ? DAY : TIME).format(ms);
 }
 
 // For <input type="datetime-local">, both ways.

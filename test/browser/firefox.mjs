@@ -39,7 +39,7 @@ await page.waitForURL(/\/metrics\/dashboard$/);
 ok(true, "a link signs in");
 await page.goto(DASHBOARD_URL + "/metrics/dashboard?period=30d");
 await settled();
-const url = await page.evaluate(() => performance.getEntriesByType("resource").map((e) => e.name).filter((u) => u.includes("compare=previous")).at(-1));
+const url = await page.evaluate(() => performance.getEntriesByType("resource").map((e) => e.name).filter((u) => u.includes("total=true")).at(-1));
 const r = await page.evaluate((u) => fetch(u).then((a) => a.json()), url);
 const counted = (more) => f.count(sh(PSQL, `SELECT count(*) FROM ccproxy.requests WHERE ts >= '${r.start_time}' AND ts < '${r.end_time}' ${more}`));
 const requests = () => page.locator("#tiles .value").first().textContent();
