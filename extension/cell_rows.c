@@ -23,6 +23,7 @@
 #include "utils/timestamp.h"
 
 #include "extension/cell_gather.h"
+#include "extension/cell_memo.h"
 #include "extension/cell_rows.h"
 #include "extension/pricing.h"
 #include "extension/sketch.h"
@@ -96,6 +97,11 @@ cell_define_settings(void)
 							"How much a refresh or statistics gather before it is merged on the way.",
 							"What is merged may be more.",
 							&cell_gather_kb, GATHER_DEFAULT_KB, GATHER_MIN_KB, GATHER_MAX_KB,
+							PGC_USERSET, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomIntVariable("ccproxy.stats_memory",
+							"How much of what statistics have worked out a session remembers.",
+							"0 to work everything out each time.",
+							&cell_memo_kb, MEMO_DEFAULT_KB, 0, MEMO_MAX_KB,
 							PGC_USERSET, GUC_UNIT_KB, NULL, NULL, NULL);
 }
 

@@ -7,7 +7,7 @@
  * the rights of the caller.
  *
  * Groups go by time: the buckets come ordered by it, and the cells of one time are let go
- * before the next. When those of one time are many they are merged on the way, key
+ * before the next. Those of a time that is as it was are remembered (cell_memo.h). When those of one time are many they are merged on the way, key
  * by key, which bounds the memory.
  */
 #include "extension/cell.h"
@@ -25,6 +25,7 @@
 #include "utils/timestamp.h"
 
 #include "extension/cell_counts.h"
+#include "extension/cell_memo.h"
 #include "extension/cell_rows.h"
 #include "extension/pricing.h"
 
@@ -128,6 +129,8 @@ typedef struct Stats
 	/* the time at hand */
 	uint32		generation;
 	TimestampTz time;
+	bool		remembered;		/* its rows are to be, in memo */
+	Memo		memo;
 	MemoryContext blocks;		/* where its cells are */
 	size_t		bytes;			/* in blocks */
 	size_t		max_bytes;
@@ -518,6 +521,8 @@ put_group(Stats *stats, StatsGroup *group, const Entry *ordered)
 	counts_forget(&stats->models);
 	counts_forget(&stats->errors);
 	pricing_add_result(&stats->result, values, nulls);
+	if (stats->remembered)
+		memo_add(&stats->memo, stats->result.desc, values, nulls);
 }
 
 /* The groups of the time at hand; then there is none. */
@@ -536,6 +541,8 @@ put_time(Stats *stats)
 	}
 	if (stats->all != NULL)
 		put_group(stats, NULL, ordered);
+	if (stats->remembered)
+		memo_keep(&stats->memo);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(scratch);
 	pfree(ordered);
@@ -630,6 +637,46 @@ gather_raw(Stats *stats, const Folded *folded, const RawCell *cell)
 			  (const uint8_t *) VARDATA(cell->measures), VARSIZE(cell->measures) - VARHDRSZ, true);
 }
 
+/* The cells of a row of buckets. */
+static Datum
+cells_of(const SPITupleTable *table, uint64 row, bool *is_null)
+{
+	return SPI_getbinval(table->vals[row], table->tupdesc, 2, is_null);
+}
+
+/*
+ * The groups of the time at hand as they were worked out before from the same rows,
+ * from this one on; false when they have to be, and are to be remembered then if
+ * all of the rows can be told from others.
+ */
+static bool
+put_known_time(Stats *stats, const MemoKey *question, const SPITupleTable *table, uint64 row, uint64 n)
+{
+	MemoKey		key = *question;
+	const Memo *known;
+
+	stats->remembered = cell_memo_kb > 0 && row < n;
+	memo_key_add(&key, &stats->time, sizeof(stats->time));
+	for (; stats->remembered && row < n && time_of(table, row) == stats->time; row++)
+	{
+		bool		is_null;
+		Datum		cells = cells_of(table, row, &is_null);
+
+		stats->remembered = !is_null && memo_key_add_value(&key, cells);
+	}
+	if (!stats->remembered)
+		return false;
+	known = memo_find(&key);
+	if (known == NULL)
+	{
+		memo_begin(&stats->memo, &key);
+		return false;
+	}
+	for (int i = 0; i < known->length; i++)
+		tuplestore_puttuple(stats->result.store, known->rows[i]);
+	return true;
+}
+
 /*
  * ccproxy._stats_groups(keys, buckets, raw, wanted): three queries, NULL for nothing:
  *	keys	id and labels of the cells that are wanted
@@ -652,6 +699,7 @@ ccproxy_stats_groups(PG_FUNCTION_ARGS)
 	const Folded *folded = &nothing;
 	RawCell    *raws;
 	SPITupleTable *rows;
+	MemoKey		question = {{0}};
 	uint64		n;
 
 	if (SPI_connect() != SPI_OK_CONNECT)
@@ -676,15 +724,27 @@ ccproxy_stats_groups(PG_FUNCTION_ARGS)
 		elog(ERROR, "wrong number of columns of raw rows");
 	raws = raw_cells(folded);
 	rows = run(buckets, lengthof(bucket_types), bucket_types, &n);
+	/* of this function: with other columns it would be another */
+	memo_key_add(&question, &fcinfo->flinfo->fn_oid, sizeof(Oid));
+	memo_key_add(&question, &stats.wanted, sizeof(stats.wanted));
+	if (keys != NULL)
+		memo_key_add(&question, keys, strlen(keys));
 	for (uint64 b = 0, r = 0; b < n || r < folded->length;)
 	{
 		stats.time = b < n ? time_of(rows, b) : raws[r].time;
 		if (r < folded->length)
 			stats.time = Min(stats.time, raws[r].time);
+		stats.remembered = false;
+		if ((r == folded->length || raws[r].time != stats.time) && put_known_time(&stats, &question, rows, b, n))
+		{
+			while (b < n && time_of(rows, b) == stats.time)
+				b++;
+			continue;
+		}
 		for (; b < n && time_of(rows, b) == stats.time; b++)
 		{
 			bool		is_null;
-			Datum		cells = SPI_getbinval(rows->vals[b], rows->tupdesc, 2, &is_null);
+			Datum		cells = cells_of(rows, b, &is_null);
 
 			if (!is_null)
 				gather_bucket(&stats, cells);
