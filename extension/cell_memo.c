@@ -1,13 +1,12 @@
 /*
  * The memory of stats(); see cell_memo.h. Entered by backends.
  *
- * A key has the question and the TOAST pointers of the buckets that answer it. A
- * value out of line is never changed in place: a bucket that is recomputed, also in
- * a transaction that fails, gets a pointer of its own, and what its cells are
- * labelled with was there when it was written and stays. So nothing has to be
- * invalidated, by whomever and in whatever snapshot the question is asked. Values
- * that are stored in line have no such identity and are not remembered; they are
- * small.
+ * A key has all that the rows depend on: what is worked out, the labels of the cells
+ * that are wanted as the caller sees them, and the TOAST pointers of the buckets. A
+ * value out of line is never changed in place: a bucket that is recomputed, also in a
+ * transaction that fails, gets a pointer of its own. So nothing has to be invalidated,
+ * by whomever and in whatever snapshot the question is asked. Values that are stored
+ * in line have no such identity and are not remembered; they are small.
  *
  * Numbers of TOAST values come round again after 2^32 of them, so all is forgotten
  * after MEMO_SECONDS, or when it is more than ccproxy.stats_memory. Keys are hashed

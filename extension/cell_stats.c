@@ -33,7 +33,7 @@
 #include "varatt.h"
 #endif
 
-PG_FUNCTION_INFO_V1(ccproxy_stats_groups);
+PG_FUNCTION_INFO_V1(ccproxy_stats_of_groups);
 
 /* How much of one time is gathered before it is merged, unless what is merged is more. */
 #define GATHERED_MAX_BYTES	((size_t) cell_gather_kb * 1024)
@@ -117,6 +117,7 @@ typedef struct Stats
 {
 	struct pricing_result result;
 	uint32		wanted;
+	MemoKey		question;		/* what the rows depend on besides time and cells */
 	Labels		k1;
 	Labels		k2;
 	Counts		models;
@@ -321,6 +322,28 @@ read_labels(Stats *stats, const LabelText texts[LABELS], Key *key)
 	key->limited = texts[4].length > 0;
 }
 
+/*
+ * Makes what a key stands for part of the question: what this caller sees of it now,
+ * wherever policies, names or rights make that differ. In any order.
+ */
+static void
+question_add_key(Stats *stats, int32 id, const LabelText texts[LABELS])
+{
+	MemoKey		key = {{0}};
+
+	memo_key_add(&key, &id, sizeof(id));
+	for (int i = 0; i < LABELS; i++)
+	{
+		uint32		length = texts[i].bytes ? texts[i].length : PG_UINT32_MAX;
+
+		memo_key_add(&key, &length, sizeof(length));
+		if (texts[i].bytes)
+			memo_key_add(&key, texts[i].bytes, texts[i].length);
+	}
+	for (int i = 0; i < lengthof(key.hash); i++)
+		stats->question.hash[i] += key.hash[i];
+}
+
 /* What the keys of the cube stand for: rows of id and labels. */
 static void
 read_keys(Stats *stats, const char *sql)
@@ -353,6 +376,7 @@ read_keys(Stats *stats, const char *sql)
 		for (int j = 0; j < LABELS; j++)
 			texts[j] = text_of(values[j + 1], nulls[j + 1]);
 		read_labels(stats, texts, &stats->keys[id]);
+		question_add_key(stats, (int32) id, texts);
 	}
 }
 
@@ -650,9 +674,9 @@ cells_of(const SPITupleTable *table, uint64 row, bool *is_null)
  * all of the rows can be told from others.
  */
 static bool
-put_known_time(Stats *stats, const MemoKey *question, const SPITupleTable *table, uint64 row, uint64 n)
+put_known_time(Stats *stats, const SPITupleTable *table, uint64 row, uint64 n)
 {
-	MemoKey		key = *question;
+	MemoKey		key = stats->question;
 	const Memo *known;
 
 	stats->remembered = cell_memo_kb > 0 && row < n;
@@ -687,7 +711,7 @@ put_known_time(Stats *stats, const MemoKey *question, const SPITupleTable *table
  * besides counts and sums. k1 and k2 are NULL for the total.
  */
 Datum
-ccproxy_stats_groups(PG_FUNCTION_ARGS)
+ccproxy_stats_of_groups(PG_FUNCTION_ARGS)
 {
 	Stats		stats = {.result = pricing_begin_result(fcinfo), .generation = 1, .max_bytes = GATHERED_MAX_BYTES};
 	char	   *keys = text_arg(fcinfo, 0);
@@ -699,7 +723,6 @@ ccproxy_stats_groups(PG_FUNCTION_ARGS)
 	const Folded *folded = &nothing;
 	RawCell    *raws;
 	SPITupleTable *rows;
-	MemoKey		question = {{0}};
 	uint64		n;
 
 	if (SPI_connect() != SPI_OK_CONNECT)
@@ -725,17 +748,15 @@ ccproxy_stats_groups(PG_FUNCTION_ARGS)
 	raws = raw_cells(folded);
 	rows = run(buckets, lengthof(bucket_types), bucket_types, &n);
 	/* of this function: with other columns it would be another */
-	memo_key_add(&question, &fcinfo->flinfo->fn_oid, sizeof(Oid));
-	memo_key_add(&question, &stats.wanted, sizeof(stats.wanted));
-	if (keys != NULL)
-		memo_key_add(&question, keys, strlen(keys));
+	memo_key_add(&stats.question, &fcinfo->flinfo->fn_oid, sizeof(Oid));
+	memo_key_add(&stats.question, &stats.wanted, sizeof(stats.wanted));
 	for (uint64 b = 0, r = 0; b < n || r < folded->length;)
 	{
 		stats.time = b < n ? time_of(rows, b) : raws[r].time;
 		if (r < folded->length)
 			stats.time = Min(stats.time, raws[r].time);
 		stats.remembered = false;
-		if ((r == folded->length || raws[r].time != stats.time) && put_known_time(&stats, &question, rows, b, n))
+		if ((r == folded->length || raws[r].time != stats.time) && put_known_time(&stats, rows, b, n))
 		{
 			while (b < n && time_of(rows, b) == stats.time)
 				b++;

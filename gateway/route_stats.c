@@ -77,6 +77,7 @@ static enum request_handled
 handle(struct request *r)
 {
 	struct query_error error;
+	struct text extra;
 	const struct query_span *span = &r->stats.span;
 	enum query_status status = stats_query_parse(&r->arena, &r->target, wall_clock_us(), &r->stats, &error);
 	const char *sql = status == QUERY_OK ? make_sql(r) : NULL;
@@ -92,7 +93,12 @@ handle(struct request *r)
 		error = (struct query_error) {"total", "A total goes with JSON.", ""};
 		return read_refuse(r, QUERY_BAD, &error);
 	}
-	r->key_extra = span->period;
+	/* the limit: as many rows are too many for a question without one */
+	text_init(&extra);
+	text_printf(&extra, "%s %d", span->period ? span->period : "", r->stats.limit);
+	r->key_extra = keep(r, &extra);
+	if (r->key_extra == NULL)
+		return read_refuse(r, QUERY_NO_MEMORY, &error);
 	read_prepare(r, sql);
 	read_parameter_time(r, span->from_us);
 	read_parameter_time(r, span->to_us);

@@ -223,7 +223,7 @@ RETURNS TABLE (t timestamptz, k1 text, k2 text,
                p50_response_time double precision, p95_response_time double precision, p99_response_time double precision,
                p50_ttft double precision, p95_ttft double precision, p99_ttft double precision,
                model_usage jsonb, model_costs jsonb, errors_by_type jsonb, rate_limited bigint)
-    AS 'MODULE_PATHNAME', 'ccproxy_stats_groups' LANGUAGE C STABLE ROWS 100;
+    AS 'MODULE_PATHNAME', 'ccproxy_stats_of_groups' LANGUAGE C STABLE ROWS 100;
 
 CREATE FUNCTION ccproxy.stats(
     from_ts timestamptz, to_ts timestamptz, group_by text DEFAULT NULL, filters jsonb DEFAULT NULL,

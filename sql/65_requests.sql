@@ -166,7 +166,7 @@ BEGIN
         missing := missing - found_rows;
         EXIT WHEN missing <= 0 OR first <= lower(spans);
         until := first;
-        length := 8 * length;
+        length := least(8 * length, interval '100000 years'); -- or it were out of range
     END LOOP;
 END
 $$;

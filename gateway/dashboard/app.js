@@ -85,6 +85,7 @@ function addAllZones() {
 
 function makeControls() {
   addZones([localZone(), "UTC"]);
+  byId("zone").addEventListener("focus", addAllZones);
   byId("zone").addEventListener("change", (e) => go({ ...state, zone: e.target.value }));
   byId("periods").addEventListener("click", (e) => e.target.dataset.period && go({ ...state, period: e.target.dataset.period, from: null, to: null }));
   byId("range-form").addEventListener("submit", (e) => {
@@ -337,10 +338,12 @@ class Lines extends Map {
   }
 }
 
-// What steps tell by model; requests without one are called unknown there.
-function linesByModel(steps, key) {
+// What steps tell by model. Requests without one are called unknown there, as are
+// those of a model of that name; models: the groups, which keep them apart.
+function linesByModel(steps, key, models) {
+  const unknown = models.some((s) => s.group_key === "unknown") ? "unknown" : null;
   const lines = new Lines();
-  for (const s of steps) for (const name in s[key]) lines.add(name === "unknown" ? null : name, s.at, s[key][name]);
+  for (const s of steps) for (const name in s[key]) lines.add(name === "unknown" ? unknown : name, s.at, s[key][name]);
   return lines;
 }
 
@@ -350,8 +353,8 @@ function linesByGroup(steps) {
   return lines;
 }
 
-function showCost(steps) {
-  const lines = [...linesByModel(steps, "model_costs")]
+function showCost(steps, models) {
+  const lines = [...linesByModel(steps, "model_costs", models)]
     .map(([name, values]) => ({ name: name === null ? "none" : name, values, total: values.reduce((sum, v) => sum + v, 0) }))
     .filter((line) => line.total > 0).sort((a, b) => b.total - a.total);
   const series = lines.slice(0, STACKED_MODELS);
@@ -360,6 +363,12 @@ function showCost(steps) {
     series.push({ name: `${rest.length} others`, color: "--series-7", values: frame.buckets.map((_, i) => rest.reduce((sum, line) => sum + line.values[i], 0)) });
   if (series.length === 0) series.push({ name: "Cost", values: frame.buckets.map(() => 0) });
   charts.cost.show({ ...frame, series });
+}
+
+function showModels(rows, steps) {
+  const lines = linesByModel(steps, "model_usage", rows.stats);
+  if (rows.stats.some((s) => s.group_key === null)) lines.delete("unknown"); // it is of both
+  showTable(rows, lines);
 }
 
 const showTable = (rows, lines) => table.show(dimensionLabel(state.by), rows.stats, lines, rows.complete);
@@ -388,8 +397,12 @@ async function load(fresh) {
     // each is shown when it is there; what the headlines need comes first
     if (fresh) known = {};
     const tiles = () => known.now && showTiles(known);
-    // what changes slowly is not asked each time
-    const slowly = (key, ask) => (known[key] && now - known[key].asked < SLOW_MS ? null : ask().then((row) => { known[key] = { ...row, asked: now }; tiles(); }));
+    // what changes slowly is not asked each time, and is not known any more after a pause
+    const slowly = (key, ask) => {
+      const age = known[key] ? now - known[key].asked : Infinity;
+      if (age > 2 * SLOW_MS) delete known[key];
+      return age < SLOW_MS ? null : ask().then((row) => { known[key] = { ...row, asked: now }; tiles(); });
+    };
     const steps = get("stats", statsQuery(state, step, { fields: STEP_FIELDS }), signal).then((answer) => answer.stats);
     steps.catch(() => {}); // who asks for it waits for the totals first; a failure is told once
     const byModel = groupsOf("model", { total: true, fields: TILE_FIELDS }, signal);
@@ -404,15 +417,15 @@ async function load(fresh) {
       showUnpriced(answer.stats);
     });
     const drawTable = async () => {
-      if (state.by === "model") return showTable(await byModel, linesByModel(placed(await steps), "model_usage"));
+      if (state.by === "model") return showModels(await byModel, placed(await steps));
       const rows = groupsOf(state.by, { fields: TABLE_FIELDS }, signal);
       const lines = groupsOverTime(state.by, rows, signal);
       return Promise.all([rows, lines]).then(([some, all]) => showTable(some, linesByGroup(all)), (e) => inItsPlace(e, table));
     };
     await Promise.all([
-      totals.then(() => steps).then((all) => { placed(all); showSteps(all); showCost(all); }),
+      Promise.all([byModel, totals.then(() => steps)]).then(([models, all]) => { placed(all); showSteps(all); showCost(all, models.stats); }),
       totals.then(drawTable),
-      totals.then(() => loadRequests(fresh ? LIST_ROWS : Math.min(LIST_MOST, Math.max(LIST_ROWS, list.shown)), false, signal)).catch((e) => inItsPlace(e, list)),
+      totals.then(() => loadRequests(fresh ? LIST_ROWS : Math.min(LIST_MOST, Math.max(LIST_ROWS, list.shown)), false, signal).catch((e) => inItsPlace(e, list))),
       slowly("before", () => totals.then(() => get("stats", statsQuery({ ...state, period: null, from: 2 * range.from - range.to, to: range.from }, null, { fields: TILE_FIELDS }), signal))
         .then((answer) => answer.stats[0])),
       slowly("month", () => get("stats", month, signal).then((answer) => answer.stats[0])),

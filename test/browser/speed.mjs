@@ -13,6 +13,8 @@
 //	headline PERIOD	the same, until the tiles and charts are drawn
 //	refresh PERIOD	CPU of the gateway and of PostgreSQL for one refresh of the whole
 //					page, after a new event, so that nothing is kept; one line a period
+//	load PERIOD		the same for a navigation, which asks for what a refresh asks for
+//					once a minute, too
 //	slowest PERIOD	the longest answer of a refresh (x-response-time-ms)
 import { execSync } from "node:child_process";
 import { readFileSync, readdirSync } from "node:fs";
@@ -81,18 +83,24 @@ for (const period of ["24h", "7d", "30d"]) {
     console.log(`usable ${period}\t${seen.usable.toFixed(1)}`);
     console.log(`headline ${period}\t${seen.headline.toFixed(1)}`);
   }
-  const before = cpu();
-  for (let i = 0; i < rounds; i++) {
-    await post({ request_id: `speed-${period}-${i}`, model: "model-1", user_id: "user-1", endpoint_type: "openai", method: "POST", status_code: 200, response_time_ms: 100, input_tokens: 5, output_tokens: 5 });
-    // until no answer is given from before (READER_REST_MAX_MS)
-    await new Promise((done) => setTimeout(done, 1200));
-    answers = [];
-    const last = page.waitForResponse((r) => r.url().includes("/budgets"));
-    await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
-    await last;
+  // each after a new event, and when no answer is given from before any more (READER_REST_MAX_MS)
+  const renewed = async (name, times, ask, note) => {
+    const before = cpu();
+    for (let i = 0; i < times; i++) {
+      await post({ request_id: `${name}-${period}-${i}`, model: "model-1", user_id: "user-1", endpoint_type: "openai", method: "POST", status_code: 200, response_time_ms: 100, input_tokens: 5, output_tokens: 5 });
+      await new Promise((done) => setTimeout(done, 1200));
+      answers = [];
+      const last = page.waitForResponse((r) => r.url().includes("/budgets"));
+      await ask();
+      await last;
+      note(i === times - 1);
+    }
+    console.log(`${name} ${period}\t${((cpu() - before) / times).toFixed(1)}`);
+  };
+  await renewed("load", Math.ceil(rounds / 3), () => page.goto(`${DASHBOARD_URL}/metrics/dashboard?period=${period}`), () => {});
+  await renewed("refresh", rounds, () => page.evaluate(() => document.dispatchEvent(new Event("visibilitychange"))), (isLast) => {
     console.log(`slowest ${period}\t${Math.max(...answers.map((a) => a.ms))}`);
-    if (process.env.DETAILS && i === rounds - 1) for (const a of answers) console.error(`${a.status} ${a.ms} ms ${a.url.replace(DASHBOARD_URL, "")}`);
-  }
-  console.log(`refresh ${period}\t${((cpu() - before) / rounds).toFixed(1)}`);
+    if (process.env.DETAILS && isLast) for (const a of answers) console.error(`${a.status} ${a.ms} ms ${a.url.replace(DASHBOARD_URL, "")}`);
+  });
 }
 await browser.close();

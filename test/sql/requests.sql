@@ -127,4 +127,6 @@ SELECT n, order_by, (SELECT string_agg(l.request_id, ' ') FROM ccproxy.list_requ
        = (SELECT string_agg(q.request_id, ' ') FROM (SELECT * FROM ccproxy.requests q WHERE q.session_id = 'sparse' AND (order_by = 'newest' OR q.state = 'failed') ORDER BY q.ts DESC, q.request_id DESC LIMIT n) AS q) AS same
   FROM unnest(ARRAY[1, 2, 5, 7, 10, 11, 100]) AS n, unnest(ARRAY['newest', 'failed']) AS order_by ORDER BY 1, 2;
 SELECT l.request_id FROM ccproxy.list_requests(now() - interval '395 days', now(), '{"session": "sparse"}', 'newest', 2, NULL, now() - interval '20 days', 'x') AS l;
+SELECT count(*) FROM ccproxy.list_requests(now() - interval '1 hour', '294276-12-31 23:59:59+00', '{"session": "sparse"}');
+SELECT count(*) FROM ccproxy.list_requests('4713-01-02 00:00:00+00 BC', '294276-12-31 23:59:59+00', '{"session": "nobody"}');
 SELECT count(*) FROM ccproxy.list_requests(now() - interval '10 days', now(), '{"session": "sparse"}', 'newest', 2, NULL, now() - interval '20 days', 'x') AS l;

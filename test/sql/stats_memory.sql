@@ -87,6 +87,24 @@ DELETE FROM ccproxy.request_log WHERE user_id = 'u3';
 SELECT ccproxy.mark_dirty(:'d0', :'d3') > 0 AS marked;
 SELECT pg_temp.roll_up();
 SELECT * FROM pg_temp.compare();
+-- a model by another name
+UPDATE ccproxy.service_key SET model = 'renamed' WHERE model = 'a2';
+SELECT count(*) > 60 AS renamed, pg_temp.fetched(:'question') FROM ccproxy.stats(timestamptz :'d0', :'d3', 'hour,model', NULL, 'UTC', '{total_requests}') WHERE group_key2 = 'renamed';
+SELECT * FROM pg_temp.compare();
+-- who sees only some of the labels gets no answer of another's
+CREATE ROLE stats_memory_reader;
+SELECT ccproxy.grant_read('stats_memory_reader');
+ALTER TABLE ccproxy.service_key ENABLE ROW LEVEL SECURITY;
+CREATE POLICY of_session ON ccproxy.service_key USING (model = current_setting('test.model'));
+SELECT sum(total_requests) FROM ccproxy.stats(timestamptz :'d0', :'d3', 'day');
+SET ROLE stats_memory_reader;
+SET test.model = 'a1';
+SELECT sum(total_requests) FROM ccproxy.stats(timestamptz :'d0', :'d3', 'day');
+SET test.model = 'a5';
+SELECT sum(total_requests), string_agg(DISTINCT model_usage::text, ' ') LIKE '{"a5": %' AS own FROM ccproxy.stats(timestamptz :'d0', :'d3', 'day');
+RESET ROLE;
+ALTER TABLE ccproxy.service_key DISABLE ROW LEVEL SECURITY;
+SELECT * FROM pg_temp.compare();
 -- an older snapshot sees what it saw
 BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT total_requests FROM ccproxy.stats(timestamptz :'d0', :'d3');
@@ -109,3 +127,5 @@ SET ccproxy.stats_memory = '100kB';
 SELECT * FROM pg_temp.compare();
 SELECT sum(total_bytes) < 300000 AS little FROM pg_backend_memory_contexts WHERE name = 'ccproxy.stats memory';
 SET ccproxy.stats_memory = -1;
+DROP OWNED BY stats_memory_reader;
+DROP ROLE stats_memory_reader;
