@@ -26,11 +26,12 @@ const STEP_FIELDS = ["successful_requests", "failed_requests", "in_flight_reques
   "p99_response_time_ms", "input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens", "model_usage", "model_costs"];
 
 let state = readState(location.search);
+const ready = new Promise((done) => addEventListener("DOMContentLoaded", done)); // uPlot is there by then
 let loading = null; // AbortController of the load under way
 let timer = 0;
 let cursor = null; // where the list of requests goes on
 let known = {}; // what the headlines are made of; a refresh keeps it until there is newer
-let listed = 0; // questions for it so far: an answer to an older one is too late
+let lists = 0; // questions for it so far: an answer to an older one is too late
 let range = { from: 0, to: 0 }; // what the answers cover
 let frame = { buckets: [], step: "hour", zone: "UTC" }; // of what is drawn over time
 
@@ -401,7 +402,7 @@ async function load(fresh) {
     const slowly = (key, ask) => {
       const age = known[key] ? now - known[key].asked : Infinity;
       if (age > 2 * SLOW_MS) delete known[key];
-      return age < SLOW_MS ? null : ask().then((row) => { known[key] = { ...row, asked: now }; tiles(); });
+      return age < SLOW_MS ? [] : [ask().then((row) => { known[key] = { ...row, asked: now }; })];
     };
     const steps = get("stats", statsQuery(state, step, { fields: STEP_FIELDS }), signal).then((answer) => answer.stats);
     steps.catch(() => {}); // who asks for it waits for the totals first; a failure is told once
@@ -416,6 +417,7 @@ async function load(fresh) {
       showStatus(answer);
       showUnpriced(answer.stats);
     });
+    const listed = loadRequests(fresh ? LIST_ROWS : Math.min(LIST_MOST, Math.max(LIST_ROWS, list.shown)), false, signal, totals.catch(() => {}));
     const drawTable = async () => {
       if (state.by === "model") return showModels(await byModel, placed(await steps));
       const rows = groupsOf(state.by, { fields: TABLE_FIELDS }, signal);
@@ -423,13 +425,15 @@ async function load(fresh) {
       return Promise.all([rows, lines]).then(([some, all]) => showTable(some, linesByGroup(all)), (e) => inItsPlace(e, table));
     };
     await Promise.all([
-      Promise.all([byModel, totals.then(() => steps)]).then(([models, all]) => { placed(all); showSteps(all); showCost(all, models.stats); }),
+      Promise.all([byModel, totals.then(() => steps), ready]).then(([models, all]) => { placed(all); showSteps(all); showCost(all, models.stats); }),
       totals.then(drawTable),
-      totals.then(() => loadRequests(fresh ? LIST_ROWS : Math.min(LIST_MOST, Math.max(LIST_ROWS, list.shown)), false, signal).catch((e) => inItsPlace(e, list))),
-      slowly("before", () => totals.then(() => get("stats", statsQuery({ ...state, period: null, from: 2 * range.from - range.to, to: range.from }, null, { fields: TILE_FIELDS }), signal))
-        .then((answer) => answer.stats[0])),
-      slowly("month", () => get("stats", month, signal).then((answer) => answer.stats[0])),
-      slowly("savings", () => get("savings", savingsQuery(), signal)),
+      listed.catch((e) => inItsPlace(e, list)),
+      Promise.all([
+        ...slowly("before", () => totals.then(() => get("stats", statsQuery({ ...state, period: null, from: 2 * range.from - range.to, to: range.from }, null, { fields: TILE_FIELDS }), signal))
+          .then((answer) => answer.stats[0])),
+        ...slowly("month", () => get("stats", month, signal).then((answer) => answer.stats[0])),
+        ...slowly("savings", () => get("savings", savingsQuery(), signal)),
+      ]).then((asked) => asked.length > 0 && tiles()),
     ]);
     // With some filters no rollup tells statuses, and single requests are read: last, and
     // the tile stays without a number when that takes too long.
@@ -459,13 +463,15 @@ function inItsPlace(e, place) {
   place.fail(e.message);
 }
 
-async function loadRequests(rows, more, signal) {
+// after: what is to be shown before
+async function loadRequests(rows, more, signal, after) {
   const query = listQuery(rows);
-  const mine = ++listed;
+  const mine = ++lists;
   if (more && cursor) query.set("cursor", cursor);
   try {
     const answer = await get("requests", query, signal);
-    if (mine !== listed) return;
+    await after;
+    if (mine !== lists || (signal && signal.aborted)) return;
     cursor = answer.next_cursor || null;
     list.show(answer.requests, state.zone, cursor !== null, more);
   } catch (e) {
