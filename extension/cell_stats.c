@@ -7,8 +7,9 @@
  * the rights of the caller.
  *
  * Groups go by time: the buckets come ordered by it, and the cells of one time are let go
- * before the next. Those of a time that is as it was are remembered (cell_memo.h). When those of one time are many they are merged on the way, key
- * by key, which bounds the memory.
+ * before the next. When those of one time are many they are merged on the way, key by key,
+ * which bounds the memory. The groups of a time whose buckets are as they were are
+ * remembered (cell_memo.h).
  */
 #include "extension/cell.h"
 
