@@ -11,10 +11,9 @@
  * which bounds the memory. The groups of a time whose buckets are as they were are
  * remembered (cell_memo.h).
  */
-#include "extension/cell.h"
+#include "extension/cell_stats.h"
 
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -25,28 +24,13 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
-#include "extension/cell_counts.h"
-#include "extension/cell_memo.h"
 #include "extension/cell_rows.h"
-#include "extension/pricing.h"
 
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
 #endif
 
 PG_FUNCTION_INFO_V1(ccproxy_stats_of_groups);
-
-/* How much of one time is gathered before it is merged, unless what is merged is more. */
-#define GATHERED_MAX_BYTES	((size_t) cell_gather_kb * 1024)
-
-#define NONE	(-1)
-
-/* What is worked out of a group besides counts and sums. */
-#define WANT_RESPONSE	(1 << 0)	/* percentiles */
-#define WANT_TTFT		(1 << 1)
-#define WANT_MODELS		(1 << 2)	/* requests and costs by model */
-#define WANT_ERRORS		(1 << 3)	/* by type */
-#define WANT_TOTAL		(1 << 4)	/* one more group of each time, of all the others together */
 
 static const struct
 {
@@ -55,224 +39,6 @@ static const struct
 }			wants[] = {
 	{"response", WANT_RESPONSE}, {"ttft", WANT_TTFT}, {"models", WANT_MODELS}, {"errors", WANT_ERRORS}, {"total", WANT_TOTAL}
 };
-
-/* Texts that tell what a cell is of. */
-#define LABELS	5
-
-/* ---- what is gathered ---- */
-
-/* A group of all times, and what the time at hand has of it. */
-typedef struct StatsGroup
-{
-	uint64		key;			/* labels k1 and k2 */
-	uint32		hash;
-	char		status;
-	int32		cells;			/* the first Cell, or NONE */
-} StatsGroup;
-
-#define SH_PREFIX groups
-#define SH_ELEMENT_TYPE StatsGroup
-#define SH_KEY_TYPE uint64
-#define SH_KEY key
-#define SH_HASH_KEY(tb, key) hash_bytes((const unsigned char *) &(key), sizeof(uint64))
-#define SH_EQUAL(tb, a, b) ((a) == (b))
-#define SH_STORE_HASH
-#define SH_GET_HASH(tb, group) (group)->hash
-#define SH_SCOPE static inline
-#define SH_DECLARE
-#define SH_DEFINE
-#include "lib/simplehash.h"
-
-/* What a key of the cube stands for. */
-typedef struct Key
-{
-	uint64		group;
-	int32		model;			/* NONE: the key is left out */
-	int32		error;			/* NONE: errors are not told */
-	bool		limited;		/* status 429 */
-	int32		cell;			/* of the time at hand, when that is of this generation */
-	uint32		generation;
-} Key;
-
-/* One key, or one row of measures: so many entries. */
-typedef struct Cell
-{
-	int32		next;			/* of the group */
-	int32		model;
-	int32		error;
-	bool		limited;
-	int32		length;
-	int32		end;			/* of its entries, once they are in order */
-} Cell;
-
-/* Packed measures, borrowed. */
-typedef struct Entry
-{
-	const uint8_t *bytes;
-	uint32		length:31;
-	uint32		tight:1;		/* the eight bytes that follow must not be read */
-	int32		cell;
-} Entry;
-
-typedef struct Stats
-{
-	struct pricing_result result;
-	uint32		wanted;
-	MemoKey		question;		/* what the rows depend on besides time and cells */
-	Labels		k1;
-	Labels		k2;
-	Counts		models;
-	Counts		errors;
-	groups_hash *groups;
-	Key		   *keys;
-	int64		n_keys;
-	CellTotal  *all;			/* with WANT_TOTAL: distributions of the groups so far */
-
-	/* the time at hand */
-	uint32		generation;
-	TimestampTz time;
-	bool		remembered;		/* its rows are to be, in memo */
-	Memo		memo;
-	MemoryContext blocks;		/* where its cells are */
-	size_t		bytes;			/* in blocks */
-	size_t		max_bytes;
-	bool		merged_early;
-	uint64	   *seen;			/* groups it has */
-	int32		n_seen;
-	int32		max_seen;
-	Cell	   *cells;
-	int32		n_cells;
-	int32		max_cells;
-	Entry	   *entries;
-	int32		n_entries;
-	int32		max_entries;
-} Stats;
-
-/* Room for one more in a growing array of the function's memory context. */
-#define RESERVE(array, length, capacity) \
-	do { \
-		if ((length) == (capacity)) \
-		{ \
-			(capacity) = Max(1024, (capacity) * 2); \
-			(array) = (array) ? repalloc_huge((array), (size_t) (capacity) * sizeof(*(array))) : \
-				palloc((size_t) (capacity) * sizeof(*(array))); \
-		} \
-	} while (0)
-
-/* A new cell of a key's group, without entries. */
-static int32
-cell_add(Stats *stats, const Key *key)
-{
-	bool		found;
-	StatsGroup	   *group = groups_insert(stats->groups, key->group, &found);
-
-	if (!found || group->cells == NONE)
-	{
-		RESERVE(stats->seen, stats->n_seen, stats->max_seen);
-		stats->seen[stats->n_seen++] = key->group;
-		group->cells = NONE;
-	}
-	RESERVE(stats->cells, stats->n_cells, stats->max_cells);
-	stats->cells[stats->n_cells] = (Cell) {.next = group->cells, .model = key->model, .error = key->error, .limited = key->limited};
-	group->cells = stats->n_cells;
-	return stats->n_cells++;
-}
-
-static void
-entry_add(Stats *stats, int32 cell, const uint8_t *bytes, size_t length, bool tight)
-{
-	RESERVE(stats->entries, stats->n_entries, stats->max_entries);
-	stats->entries[stats->n_entries++] = (Entry) {.bytes = bytes, .length = (uint32) length, .tight = tight, .cell = cell};
-	stats->cells[cell].length++;
-}
-
-/*
- * The entries in the order in which they are added up, group by group, cell by cell, so
- * that those to come can be fetched ahead: they come from as many places in memory.
- */
-static Entry *
-order_entries(Stats *stats)
-{
-	Entry	   *ordered = MemoryContextAllocHuge(CurrentMemoryContext, Max(stats->n_entries, 1) * sizeof(Entry));
-	int32		end = 0;
-
-	for (int32 i = 0; i < stats->n_seen; i++)
-		for (int32 j = groups_lookup(stats->groups, stats->seen[i])->cells; j != NONE; j = stats->cells[j].next)
-		{
-			stats->cells[j].end = end;
-			end += stats->cells[j].length;
-		}
-	for (int32 i = 0; i < stats->n_entries; i++)
-		ordered[stats->cells[stats->entries[i].cell].end++] = stats->entries[i];
-	return ordered;
-}
-
-/* Adds what one cell has to the total, distributions or numbers alone. */
-static void
-total_add_cell(CellTotal *total, const Stats *stats, const Cell *cell, const Entry *ordered, bool distributions)
-{
-	for (int32 i = cell->end - cell->length; i < cell->end; i++)
-	{
-		const Entry *entry = &ordered[i];
-		size_t		readable = entry->length + (entry->tight ? 0 : sizeof(uint64_t));
-		CellStatus	status;
-
-		if (i + 8 < stats->n_entries)
-		{
-			__builtin_prefetch(ordered[i + 8].bytes);
-			__builtin_prefetch(ordered[i + 8].bytes + 64);
-		}
-		status = distributions ? cell_total_add_packed(total, entry->bytes, entry->length, readable)
-			: cell_add_numbers(&total->numbers, entry->bytes, entry->length, readable);
-		if (status != CELL_OK)
-			cell_report(status);
-	}
-}
-
-/* Each cell's entries become one, in memory of their own, when they are much. */
-static void
-bound_memory(Stats *stats)
-{
-	MemoryContext blocks;
-	MemoryContext old;
-	CellTotal  *total;
-	Entry	   *ordered;
-
-	if (stats->bytes < stats->max_bytes)
-		return;
-	if (!stats->merged_early)
-		elog(DEBUG1, "buckets are merged in parts");
-	stats->merged_early = true;
-	ordered = order_entries(stats);
-	blocks = AllocSetContextCreate(CurrentMemoryContext, "ccproxy.stats", ALLOCSET_DEFAULT_SIZES);
-	old = MemoryContextSwitchTo(blocks);
-	total = cell_total_take();
-	stats->bytes = 0;
-	for (int32 i = 0; i < stats->n_cells; i++)
-	{
-		struct varlena *packed;
-		struct varlena *merged;
-
-		total_add_cell(total, stats, &stats->cells[i], ordered, true);
-		packed = cell_total_pack(total);
-		cell_total_reset(total);
-		/* in a block of just its size */
-		merged = memcpy(palloc(VARSIZE(packed)), packed, VARSIZE(packed));
-		pfree(packed);
-		/* every cell has an entry, so there is room */
-		stats->entries[i] = (Entry) {.bytes = (const uint8_t *) VARDATA(merged), .length = VARSIZE(merged) - VARHDRSZ, .tight = 1, .cell = i};
-		stats->bytes += VARSIZE(merged);
-	}
-	cell_total_give(total);
-	MemoryContextSwitchTo(old);
-	pfree(ordered);
-	stats->n_entries = stats->n_cells;
-	for (int32 i = 0; i < stats->n_cells; i++)
-		stats->cells[i].length = 1;
-	MemoryContextDelete(stats->blocks);
-	stats->blocks = blocks;
-	stats->max_bytes = Max(GATHERED_MAX_BYTES, 2 * stats->bytes);
-}
 
 /* ---- reading ---- */
 
@@ -381,40 +147,6 @@ read_keys(Stats *stats, const char *sql)
 	}
 }
 
-/* Gathers the cells of a bucket whose keys are known. */
-static void
-gather_bucket(Stats *stats, Datum datum)
-{
-	MemoryContext old = MemoryContextSwitchTo(stats->blocks);
-	struct varlena *value = PG_DETOAST_DATUM_PACKED(datum);
-	CellsReader reader;
-
-	MemoryContextSwitchTo(old);
-	if (!cells_reader_start(&reader, (const uint8_t *) VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value)))
-		cell_report(CELL_INVALID);
-	while (cells_reader_next(&reader))
-	{
-		Key		   *key;
-
-		if (reader.key >= stats->n_keys)
-			break;
-		key = &stats->keys[reader.key];
-		if (key->model == NONE)
-			continue;
-		if (key->generation != stats->generation)
-		{
-			key->generation = stats->generation;
-			key->cell = cell_add(stats, key);
-		}
-		entry_add(stats, key->cell, reader.bytes, reader.length, (size_t) (reader.end - reader.at) < sizeof(uint64_t));
-	}
-	if (reader.corrupt)
-		cell_report(CELL_INVALID);
-	stats->bytes += VARSIZE_ANY(value);
-	bound_memory(stats);
-	CHECK_FOR_INTERRUPTS();
-}
-
 /* ---- writing ---- */
 
 static const double quantiles[] = {0.5, 0.95, 0.99};
@@ -503,7 +235,7 @@ put_group(Stats *stats, StatsGroup *group, const Entry *ordered)
 
 		count->priced -= numbers->priced;
 		count->cost -= cell_cost(numbers);
-		total_add_cell(total, stats, cell, ordered, distributions);
+		stats_total_add_cell(total, stats, cell, ordered, distributions);
 		count->requests += numbers->requests - requests;
 		count->priced += numbers->priced;
 		count->cost += cell_cost(numbers);
@@ -555,7 +287,7 @@ static void
 put_time(Stats *stats)
 {
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "ccproxy.stats group", ALLOCSET_DEFAULT_SIZES);
-	Entry	   *ordered = order_entries(stats);
+	Entry	   *ordered = stats_order_entries(stats);
 	MemoryContext old = MemoryContextSwitchTo(scratch);
 
 	for (int32 i = 0; i < stats->n_seen; i++)
@@ -571,11 +303,7 @@ put_time(Stats *stats)
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(scratch);
 	pfree(ordered);
-	MemoryContextReset(stats->blocks);
-	stats->n_seen = stats->n_cells = stats->n_entries = 0;
-	stats->bytes = 0;
-	stats->max_bytes = GATHERED_MAX_BYTES;
-	stats->generation++;
+	stats_end_time(stats);
 }
 
 static char *
@@ -658,7 +386,7 @@ gather_raw(Stats *stats, const Folded *folded, const RawCell *cell)
 
 	folded_texts(folded, cell->label, texts);
 	read_labels(stats, texts, &key);
-	entry_add(stats, cell_add(stats, &key),
+	stats_add_entry(stats, stats_add_cell(stats, &key),
 			  (const uint8_t *) VARDATA(cell->measures), VARSIZE(cell->measures) - VARHDRSZ, true);
 }
 
@@ -714,7 +442,7 @@ put_known_time(Stats *stats, const SPITupleTable *table, uint64 row, uint64 n)
 Datum
 ccproxy_stats_of_groups(PG_FUNCTION_ARGS)
 {
-	Stats		stats = {.result = pricing_begin_result(fcinfo), .generation = 1, .max_bytes = GATHERED_MAX_BYTES};
+	Stats		stats = {.result = pricing_begin_result(fcinfo)};
 	char	   *keys = text_arg(fcinfo, 0);
 	char	   *buckets = text_arg(fcinfo, 1);
 	char	   *raw = text_arg(fcinfo, 2);
@@ -734,6 +462,7 @@ ccproxy_stats_of_groups(PG_FUNCTION_ARGS)
 	counts_init(&stats.errors);
 	stats.groups = groups_create(CurrentMemoryContext, 64, NULL);
 	stats.blocks = AllocSetContextCreate(CurrentMemoryContext, "ccproxy.stats", ALLOCSET_DEFAULT_SIZES);
+	stats_end_time(&stats);
 
 	read_keys(&stats, keys);
 	stats.wanted = wanted_arg(fcinfo, 3);
@@ -769,7 +498,7 @@ ccproxy_stats_of_groups(PG_FUNCTION_ARGS)
 			Datum		cells = cells_of(rows, b, &is_null);
 
 			if (!is_null)
-				gather_bucket(&stats, cells);
+				stats_gather_bucket(&stats, cells);
 		}
 		for (; r < folded->length && raws[r].time == stats.time; r++)
 			gather_raw(&stats, folded, &raws[r]);
